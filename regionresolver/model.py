@@ -1,0 +1,192 @@
+"""The words of this service as types, without behaviour: signals, evidence, resolution, decision.
+
+Every object is immutable. A code that is unknown is `None`, never an empty string. Confidences lie in [0, 1].
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Signal(StrEnum):
+    """One input of a ping; also the `basis` of a resolution."""
+
+    IP = "ip"
+    SERVING_PLMN = "serving_plmn"
+    HOME_PLMN = "home_plmn"
+
+
+class SignalStatus(StrEnum):
+    """What became of a signal before it was weighed."""
+
+    OK = "ok"
+    """It names at least one region."""
+    INVALID = "invalid"
+    """Its text is no address or no PLMN."""
+    RESERVED = "reserved"
+    """An address that is not globally routable (IANA special-purpose registries)."""
+    NOT_FOUND = "not_found"
+    """An address that no loaded database knows, or knows without a country."""
+    UNASSIGNED = "unassigned"
+    """A PLMN whose MCC is assigned to nobody."""
+    NON_GEOGRAPHIC = "non_geographic"
+    """A PLMN of no country: test, private, international shared, trial."""
+
+
+class Conflict(StrEnum):
+    """A named disagreement or limit of the evidence (DOMAIN table, column "conflict")."""
+
+    HOME_ROUTED = "home_routed"
+    """The IP is in the SIM's country: the usual roaming mode; explained, not suspicious."""
+    IP_DISAGREES = "ip_disagrees"
+    """The IP is in another country than the serving network, and not in the SIM's."""
+    AMBIGUOUS_MCC = "ambiguous_mcc"
+    """The PLMN is shared by several regions."""
+    COUNTRY_ALIAS = "country_alias"
+    """A signal files the subdivision under another country than the catalogue does."""
+    SUBDIVISION_UNKNOWN = "subdivision_unknown"
+    """The country has subdivisions that matter, and no evidence could tell them apart."""
+    NON_GEOGRAPHIC_PLMN = "non_geographic_plmn"
+    """The serving network belongs to no country."""
+    SIM_FOREIGN = "sim_foreign"
+    """The SIM is of another country than the phone is in."""
+    SIM_ONLY = "sim_only"
+    """Nothing but the SIM was usable."""
+    SOURCES_DISAGREE = "sources_disagree"
+    """The loaded IP databases name different regions."""
+    NO_EVIDENCE = "no_evidence"
+    """No signal was usable."""
+
+
+class Effect(StrEnum):
+    """What a policy says of a phone."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    REVIEW = "review"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What an IP database says of an address: ISO 3166-1 alpha-2 and ISO 3166-2 codes, `None` where unknown."""
+
+    country_code: str | None
+    subdivision_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAnswer:
+    """What one loaded IP database says of an address; both codes `None` where it says nothing."""
+
+    source: str
+    country_code: str | None
+    subdivision_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One signal of a ping and what it says.
+
+    `match` is the prefix that decided: an IP network as text (cut to /24 or /48) or PLMN digits; `None` without one.
+    `candidates` are region codes, the default first. `weight` is the confidence that this signal alone would give.
+    `detail` is the special-purpose class of a reserved address or the sort of a non-geographic PLMN, else `None`.
+    """
+
+    signal: Signal
+    status: SignalStatus
+    match: str | None
+    candidates: tuple[str, ...]
+    weight: float
+    used: bool
+    detail: str | None = None
+    sources: tuple[SourceAnswer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something in a ping that was not used: a stable code, a JSON pointer to the field, and a sentence."""
+
+    code: str
+    pointer: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """In which region a phone is, how sure that is, and which evidence says so.
+
+    `region` is the most specific code that the evidence supports: ISO 3166-2, else ISO 3166-1, or the name of a
+    catalogue region whose members the evidence cannot tell apart; `None` without evidence. `region_name` is the
+    first named region that contains it. `row` is the row of the table in docs/fusion.md that decided.
+    """
+
+    region: str | None
+    country: str | None
+    subdivision: str | None
+    region_name: str | None
+    confidence: float
+    basis: Signal | None
+    conflicts: tuple[Conflict, ...]
+    evidence: tuple[Evidence, ...]
+    row: str
+    warnings: tuple[Notice, ...]
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class PingFacts:
+    """The fields of a ping that are no signal: what a policy may ask about the phone. `None` where not given."""
+
+    sku: str | None = None
+    sold_in: str | None = None
+    device_id: str | None = None
+    first_activated_at: dt.datetime | None = None
+    lang: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTrace:
+    """Why one rule did or did not match (`explain=full`)."""
+
+    rule: str
+    mode: str
+    matched: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a policy says: the effect, the rule that said it (`None`: a default), and the answer's texts.
+
+    `retry_after` is in seconds. `shadow_effect` and `shadow_rule` are set only when shadow rules would change the answer.
+    """
+
+    effect: Effect
+    rule: str | None
+    reason: str | None
+    retry_after: int | None
+    message: str | None
+    shadow_effect: Effect | None = None
+    shadow_rule: str | None = None
+    trace: tuple[RuleTrace, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A resolution and what the policy says of it. `policy` is `name@version`; `id` is the ping's, echoed."""
+
+    resolution: Resolution
+    verdict: Verdict
+    policy: str
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """The raw record that one IP database holds for an address, and the network it is stored under."""
+
+    source: str
+    network: str
+    record: object
