@@ -1,0 +1,1 @@
+"""The obvious forms of what `_fastpath` compiles: slow, short, written from the documents alone."""
