@@ -1,0 +1,28 @@
+"""What a policy file says, whether it is wise, and what it makes of a resolution."""
+
+from regionresolver.policy.evaluate import BUCKETS, LOW_CONFIDENCE, NO_EVIDENCE, CompiledPolicy, rollout_bucket
+from regionresolver.policy.lint import Finding, Severity, lint
+from regionresolver.policy.load import MAX_POLICY_BYTES, SHIPPED, load_policy, shipped_policy
+from regionresolver.policy.model import Policy
+from regionresolver.policy.regions import RegionNames, RegionSet
+from regionresolver.policy.testing import TestResult, run_tests
+
+__all__ = [
+    "BUCKETS",
+    "LOW_CONFIDENCE",
+    "MAX_POLICY_BYTES",
+    "NO_EVIDENCE",
+    "SHIPPED",
+    "CompiledPolicy",
+    "Finding",
+    "Policy",
+    "RegionNames",
+    "RegionSet",
+    "Severity",
+    "TestResult",
+    "lint",
+    "load_policy",
+    "rollout_bucket",
+    "run_tests",
+    "shipped_policy",
+]

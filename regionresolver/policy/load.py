@@ -1,0 +1,168 @@
+"""Read a policy file: path -> checked `Policy`, or one `PolicyError` that says where and what to write instead.
+
+TOML, or JSON of the same model (a file that ends in .json, or begins with a brace). The file is read once, whole, and
+never more than `MAX_POLICY_BYTES` of it. Nothing of an earlier policy is touched: a file that fails leaves no trace.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Final, NoReturn, cast
+
+from pydantic import ValidationError
+
+from regionresolver.errors import PolicyError
+from regionresolver.policy.locate import line_of
+from regionresolver.policy.model import Policy, did_you_mean
+from regionresolver.policy.regions import RegionNames
+from regionresolver.policy.words import Path, dotted, wrong_words
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from regionresolver.sources.catalogue import Catalogue
+
+MAX_POLICY_BYTES: Final = 4 * 1024 * 1024
+_LONGEST_SHOWN: Final = 60
+SHIPPED: Final = ("default", "example-2021", "observe-only")
+
+_PLAINLY: Final = {
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a table",
+    "mapping_type": "must be a table",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+}
+_KINDS: Final = {"list": "a list", "dict": "a table", "datetime": "a date and time", "date": "a date", "time": "a time"}
+
+Problem = tuple[Path, str, object]
+"""Path, what is wrong there, and the value that stands there."""
+
+
+def shipped_policy(name: str = "default") -> FilePath:
+    """Answer the path of one of the `SHIPPED` policies."""
+    return FilePath(str(resources.files("regionresolver.data").joinpath("policies", f"{name}.toml")))
+
+
+def load_policy(path: str | FilePath | None, catalogue: Catalogue) -> Policy:
+    """Read and check a policy file; `None` is the shipped default.
+
+    Raises `PolicyError`, with file, line where it can be found, path of keys, and reason.
+    """
+    file = shipped_policy() if path is None else FilePath(path)
+    text = _read(file)
+    mapping = _parse(file, text)
+    try:
+        policy = Policy.model_validate(mapping)
+    except ValidationError as error:
+        _refuse(file, text, [_described(details) for details in error.errors()], error)
+    names = RegionNames(policy.regions, catalogue)
+    complaints: list[Problem] = [(complaint.path, complaint.text, complaint.word) for complaint in wrong_words(policy, names)]
+    if complaints:
+        _refuse(file, text, complaints, None)
+    return policy
+
+
+def _read(file: FilePath) -> str:
+    """Answer the text of a policy file."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_POLICY_BYTES + 1)
+    except FileNotFoundError as error:
+        raise PolicyError(file, "does not exist") from error
+    except IsADirectoryError as error:
+        raise PolicyError(file, "is a directory, not a policy file") from error
+    except (OSError, ValueError) as error:
+        raise PolicyError(file, f"cannot be read: {getattr(error, 'strerror', None) or 'no such name is possible'}") from error
+    if len(content) > MAX_POLICY_BYTES:
+        raise PolicyError(file, f"is larger than {MAX_POLICY_BYTES // 1024**2} MiB", remedy="that is no policy file")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PolicyError(file, "is not UTF-8", where=f"byte {error.start}", remedy="a policy is a TOML or JSON text") from error
+    if not text.strip():
+        raise PolicyError(file, "is empty", remedy="a policy needs at least [policy] with name and version")
+    return text
+
+
+def _parse(file: FilePath, text: str) -> dict[str, object]:
+    """Turn TOML or JSON into plain values."""
+    is_json = file.suffix.lower() == ".json" or text.lstrip().startswith("{")
+    try:
+        mapping = (
+            json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant) if is_json else tomllib.loads(text)
+        )
+    except json.JSONDecodeError as error:
+        raise PolicyError(file, f"not JSON: {error.msg}", where=f"line {error.lineno}, column {error.colno}") from error
+    except ValueError as error:
+        found = re.fullmatch(r"(.*?) \(at (line \d+, column \d+|end of document)\)", str(error), re.DOTALL)
+        reason, where = found.groups() if found else (str(error), "")
+        raise PolicyError(file, f"not {'JSON' if is_json else 'TOML'}: {reason}", where=where) from error
+    except RecursionError as error:
+        raise PolicyError(file, "is nested too deeply") from error
+    if not isinstance(mapping, dict):
+        raise PolicyError(file, "is no JSON object", remedy="a policy is an object with the keys policy, rules, …")
+    return mapping
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Refuse a JSON object that says a key twice, as TOML does."""
+    mapping: dict[str, object] = {}
+    for key, value in pairs:
+        if key in mapping:
+            raise ValueError(f"the key '{key}' stands twice in one object")
+        mapping[key] = value
+    return mapping
+
+
+def _no_constant(name: str) -> NoReturn:
+    """Refuse NaN and the infinities, which Python's JSON would let pass."""
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _refuse(file: FilePath, text: str, problems: list[Problem], cause: Exception | None) -> NoReturn:
+    """Raise a `PolicyError` for the first problem in the file, saying how many more there are."""
+    is_toml = not text.lstrip().startswith("{")
+    path, reason, value = problems[0]
+    line = line_of(text, path, value) if is_toml and path else None
+    where = ", ".join(part for part in (f"line {line}" if line else "", dotted(path)) if part)
+    more = len(problems) - 1
+    remedy = "" if more == 0 else f"and {more} more problem{'s' if more > 1 else ''} in this file"
+    raise PolicyError(file, reason, where=where, remedy=remedy) from cause
+
+
+def _described(details: ErrorDetails) -> Problem:
+    """Put one error of pydantic into this project's words."""
+    context = details.get("ctx", {})
+    path = tuple(step for step in details["loc"] if step != "[key]")
+    kind, value = details["type"], details["input"]
+    if kind == "missing":
+        reason = "is missing"
+    elif kind in {"enum", "literal_error"}:
+        choices = re.findall(r"'([^']*)'", str(context["expected"]))
+        reason = f"must be {context['expected']}, not {_shown(value)}" + did_you_mean(str(value), choices)
+    elif kind == "value_error":
+        reason = str(context["error"])
+    elif kind == "too_short":
+        reason = "must not be empty"
+    elif kind in _PLAINLY:
+        reason = f"{_PLAINLY[kind]}, not {_shown(value)}"
+    elif kind == "string_pattern_mismatch":
+        reason = f"{_shown(value)} is not of the form {context['pattern']}"
+    else:
+        reason = re.sub(r"^(?:Input|String|Value) should", "must", details["msg"])
+    # A check of a whole table or list says which place below it is wrong.
+    return path + cast("Path", context.get("path", ())), reason, value
+
+
+def _shown(value: object) -> str:
+    """Write a value of the file for an error, cut to a readable length."""
+    text = repr(value) if isinstance(value, (str, int, float)) else _KINDS.get(type(value).__name__, "that")
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
