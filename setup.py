@@ -17,4 +17,8 @@ modules = [
     for name in names
 ]
 
-setup(ext_modules=cythonize(modules, build_dir="build/cython", compiler_directives={"language_level": 3, "binding": True, "autotestdict": False}))
+setup(
+    ext_modules=cythonize(
+        modules, build_dir="build/cython", compiler_directives={"language_level": 3, "binding": True, "autotestdict": False}
+    )
+)

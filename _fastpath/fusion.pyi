@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Final, Self, final
 
 ROW_NAMES: Final[dict[int, str]]
 STATUS_IDS: Final[dict[str, int]]
@@ -9,15 +9,18 @@ SIGNAL_ALONE: Final[dict[str, int]]
 
 @final
 class Fusion:
-    region_count: int
-    plmn_count: int
-    ip_count: int
-    def __init__(
-        self,
+    @property
+    def region_count(self) -> int: ...
+    @property
+    def plmn_count(self) -> int: ...
+    @property
+    def ip_count(self) -> int: ...
+    def __new__(
+        cls,
         regions: Sequence[tuple[int, Sequence[int], Sequence[int], Sequence[int], bool, bool, bool, bool]],
         plmns: Sequence[tuple[Sequence[int], bool, int]],
         ips: Sequence[tuple[int, int, bool]],
-    ) -> None: ...
+    ) -> Self: ...
     def resolve(
         self,
         ip_status: int,

@@ -344,6 +344,7 @@ cdef void sim_only(const RegionFacts* regions, const PlmnFacts* home, Resolution
 
 
 @cython.final
+@cython.auto_pickle(False)
 cdef class Fusion:
     """The tables that fusion reads, copied into C: regions, PLMN rows and the index's values; id 0 is "none" in each.
 

@@ -5,8 +5,10 @@ Messages name file, field and remedy. They never hold an IMSI, a whole address o
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class RegionResolverError(Exception):

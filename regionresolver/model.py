@@ -5,9 +5,12 @@ Every object is immutable. A code that is unknown is `None`, never an empty stri
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 
 class Signal(StrEnum):

@@ -98,9 +98,7 @@ def test_agrees_with_the_readable_table_on_every_combination(world: reference.Wo
     ]
     compared = 0
     for ip, serving, home in itertools.product(ips, plmns, plmns):
-        expected = reference.fuse(
-            world, ip[2], serving[2], home[2], serving_is_non_geographic=serving[0] == "non_geographic"
-        )
+        expected = reference.fuse(world, ip[2], serving[2], home[2], serving_is_non_geographic=serving[0] == "non_geographic")
         region, country, subdivision, conflicts, confidence, basis, used, row = fusion.resolve(
             STATUS_IDS[ip[0]], ip[1], STATUS_IDS[serving[0]], serving[1], STATUS_IDS[home[0]], home[1]
         )

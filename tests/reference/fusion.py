@@ -160,9 +160,7 @@ def fuse(
             named = [code for code in home.candidates if ip_lies_in(world, ip, code) and code != world.own(code)]
             whole = [code for code in home.candidates if code == world.own(code) and code in ip_countries]
             near = [
-                code
-                for code in home.candidates
-                if code != world.own(code) and is_blind and world.countries(code) & ip_countries
+                code for code in home.candidates if code != world.own(code) and is_blind and world.countries(code) & ip_countries
             ]
             if named or whole or near:
                 confidence, row = (alone if ip.subdivision and not named else 0.9), "9"

@@ -1,0 +1,23 @@
+"""In which region is this phone, and may it be activated there? A service, a library and a command line.
+
+>>> from regionresolver import Resolver
+>>> with Resolver.open() as resolver:
+...     print(resolver.decide(serving="36801").verdict.effect)
+deny
+"""
+
+from regionresolver.model import Conflict, Decision, Effect, Evidence, Region, Resolution, Signal, SignalStatus, Verdict
+from regionresolver.resolver import Resolver
+
+__all__ = [
+    "Conflict",
+    "Decision",
+    "Effect",
+    "Evidence",
+    "Region",
+    "Resolution",
+    "Resolver",
+    "Signal",
+    "SignalStatus",
+    "Verdict",
+]

@@ -1,0 +1,88 @@
+"""Options made from the settings' model, so that a flag, its help and its default cannot drift from it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, TypeVar, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from regionresolver.resolver import Resolver
+from regionresolver.settings import CONFIG_VARIABLE, LoadedSettings, Settings, flag_name, load_settings
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+PIPE_COLUMNS = 160
+
+_METAVARS = {
+    "host": "ADDRESS",
+    "port": "PORT",
+    "db": "FILE[,FILE]",
+    "policy": "FILE",
+    "trusted_proxies": "NETWORK",
+}
+
+
+def settings_options(*names: str) -> Callable[[Command], Command]:
+    """Add the flags of the named settings (all without names) and `--config`; see `load`."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names or tuple(Settings.model_fields)):
+            command = _option(name, Settings.model_fields[name])(command)
+        config = click.option("--config", metavar="FILE", help=f"Settings file (TOML); also {CONFIG_VARIABLE}.")
+        return config(command)
+
+    return decorate
+
+
+def load(values: Mapping[str, object]) -> LoadedSettings:
+    """Load the settings from what click parsed for `settings_options`. Raises SettingsError."""
+    flags = {name: value for name, value in values.items() if name in Settings.model_fields and value not in (None, ())}
+    config = values.get("config")
+    return load_settings(flags, config if isinstance(config, str | Path) else None)
+
+
+def open_resolver(settings: Settings) -> Resolver:
+    """Open the databases and the policy, with a progress bar on a terminal."""
+    with progress_bar() as progress:
+        return Resolver.open(settings.db or None, settings.policy, progress)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """Show bars on standard error, on a terminal, while the context lasts; give the function that moves them.
+
+    The function takes what is being done, how much of it is done, and how much there is; each task has its own bar.
+    """
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield advance
+
+
+def paper() -> Console:
+    """Make the console for tables: as wide as the terminal; wide enough for every column where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PIPE_COLUMNS)
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
+    help_ = field.description or ""
+    if field.default not in (None, ()) and field.default is not False:
+        help_ += f"  [default: {field.default}]"
+    if field.annotation is bool:
+        return click.option(f"{flag_name(name)}/{flag_name('no_' + name)}", name, default=None, help=help_)
+    if get_origin(field.annotation) is Literal:
+        return click.option(flag_name(name), name, type=click.Choice(get_args(field.annotation)), help=help_)
+    if get_origin(field.annotation) is tuple:
+        return click.option(flag_name(name), name, multiple=True, metavar=_METAVARS[name], help=help_ + "  [repeatable]")
+    return click.option(flag_name(name), name, metavar=_METAVARS.get(name, "NUMBER"), help=help_)

@@ -1,0 +1,107 @@
+"""Pings from JSON values and answers to JSON values: the wire names of both, for the service and the command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from regionresolver.model import Decision, Evidence, Notice, Resolution, RuleTrace
+
+Explain = Literal["none", "reasons", "full"]
+
+SIGNAL_FIELDS = ("ip", "serving", "sim")
+FACT_FIELDS = ("sku", "sold_in", "device_id", "first_activated_at", "lang", "id")
+
+
+def signal_arguments(document: Mapping[str, object]) -> dict[str, object]:
+    """Return the keyword arguments of `Resolver.resolve` that a ping holds; `null` means absent, other fields are left."""
+    arguments = {field: document[field] for field in SIGNAL_FIELDS if document.get(field) is not None}
+    if not isinstance(arguments.get("ip", ""), str):
+        # The library takes integers as addresses, a ping does not: no text is an invalid one.
+        arguments["ip"] = ""
+    return arguments
+
+
+def ping_arguments(document: Mapping[str, object]) -> dict[str, object]:
+    """Return the keyword arguments of `Resolver.decide` that a ping holds; `null` means absent, other fields are left."""
+    facts = {field: document[field] for field in FACT_FIELDS if document.get(field) is not None}
+    return {**signal_arguments(document), **facts}
+
+
+def resolution_document(resolution: Resolution, explain: Explain = "none") -> dict[str, object]:
+    """Return the answer of `/v1/resolve`."""
+    return {
+        "region": resolution.region,
+        "country": resolution.country,
+        "subdivision": resolution.subdivision,
+        "region_name": resolution.region_name,
+        "confidence": resolution.confidence,
+        "basis": resolution.basis,
+        "conflicts": list(resolution.conflicts),
+        "warnings": [_notice(notice) for notice in resolution.warnings],
+        "data": resolution.data,
+        **({} if explain == "none" else _explanation(resolution)),
+    }
+
+
+def decision_document(decision: Decision, explain: Explain = "none") -> dict[str, object]:
+    """Return the answer of `/v1/decisions`."""
+    resolution, verdict = decision.resolution, decision.verdict
+    document: dict[str, object] = {
+        "id": decision.id,
+        "decision": verdict.effect,
+        "region": resolution.region,
+        "country": resolution.country,
+        "subdivision": resolution.subdivision,
+        "region_name": resolution.region_name,
+        "confidence": resolution.confidence,
+        "basis": resolution.basis,
+        "conflicts": list(resolution.conflicts),
+        "rule": verdict.rule,
+        "reason": verdict.reason,
+        "retry_after": verdict.retry_after,
+    }
+    if verdict.message is not None:
+        document["message"] = verdict.message
+    if verdict.shadow_effect is not None:
+        document["shadow"] = {"decision": verdict.shadow_effect, "rule": verdict.shadow_rule}
+    document["warnings"] = [_notice(notice) for notice in resolution.warnings]
+    document["policy"] = decision.policy
+    document["data"] = resolution.data
+    if explain != "none":
+        document.update(_explanation(resolution))
+    if explain == "full":
+        document["rules"] = [_rule(trace) for trace in verdict.trace]
+    return document
+
+
+def _explanation(resolution: Resolution) -> dict[str, object]:
+    return {"row": resolution.row, "evidence": [_evidence(evidence) for evidence in resolution.evidence]}
+
+
+def _evidence(evidence: Evidence) -> dict[str, object]:
+    document: dict[str, object] = {
+        "signal": evidence.signal,
+        "status": evidence.status,
+        "match": evidence.match,
+        "candidates": list(evidence.candidates),
+        "weight": evidence.weight,
+        "used": evidence.used,
+        "detail": evidence.detail,
+    }
+    if evidence.sources:
+        document["sources"] = [
+            {"source": answer.source, "country": answer.country_code, "subdivision": answer.subdivision_code}
+            for answer in evidence.sources
+        ]
+    return document
+
+
+def _rule(trace: RuleTrace) -> dict[str, object]:
+    return {"rule": trace.rule, "mode": trace.mode, "matched": trace.matched, "why": trace.why}
+
+
+def _notice(notice: Notice) -> dict[str, str]:
+    return {"code": notice.code, "pointer": notice.pointer, "detail": notice.detail}

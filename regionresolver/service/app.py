@@ -1,0 +1,64 @@
+"""The application: its routes, and the middlewares around them from the outside in.
+
+`note_request` (the connection's deadline) - `identify` (request id, trace id) - `answer_problems` - `refuse_ambiguous` -
+handler. `finish_headers` runs on every answer just before it is sent.
+"""
+
+from aiohttp import web
+
+from regionresolver.resolver import Resolver
+from regionresolver.service import handlers, health, logs, request_id
+from regionresolver.service.connection import note_request, standing_headers
+from regionresolver.service.guard import refuse_ambiguous
+from regionresolver.service.problems import Handler, answer_problems, close_after, hide_aiohttp_text
+from regionresolver.service.state import STATE, ServiceState
+from regionresolver.settings import Settings
+
+ROUTES = (
+    web.post("/v1/decisions", handlers.decide),
+    web.get("/v1/resolve", handlers.resolve_query),
+    web.post("/v1/resolve", handlers.resolve_ping),
+    web.get("/v1/resolve/me", handlers.resolve_caller),
+    web.get("/v1/resolve/{ip}", handlers.resolve_address),
+    web.get("/v1/policy", handlers.show_policy),
+    web.get("/v1/metadata", handlers.show_metadata),
+    web.get("/livez", health.live),
+    web.get("/healthz", health.live),
+    web.get("/readyz", health.ready),
+    web.get("/version", health.show_version),
+)
+
+
+def make_app(resolver: Resolver, settings: Settings) -> web.Application:
+    """Make the application over an open resolver, which stays the caller's to close."""
+    app = web.Application(
+        middlewares=[note_request, identify, answer_problems, refuse_ambiguous],
+        client_max_size=settings.body_limit_bytes,
+    )
+    app[STATE] = ServiceState(resolver, settings)
+    app.add_routes(ROUTES)
+    app.on_response_prepare.append(finish_headers)
+    logs.guard_aiohttp_log()
+    return app
+
+
+@web.middleware
+async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request its id, and the log lines written on its behalf that id and the trace's."""
+    identity = request_id.taken_or_made(request.headers.getall(request_id.HEADER, []))
+    request[request_id.IDENTITY] = identity
+    logs.request_id_var.set(identity)
+    logs.trace_id_var.set(request_id.trace_id(request.headers.getall("traceparent", [])))
+    return await handler(request)
+
+
+async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Set the headers that every answer carries, whoever made it; while draining, end the connection after it."""
+    identity = request.get(request_id.IDENTITY) or request_id.taken_or_made([])
+    cache_control = response.headers.get("Cache-Control")
+    response.headers.update(standing_headers(identity))
+    if cache_control is not None:
+        response.headers["Cache-Control"] = cache_control
+    if request.app[STATE].draining:
+        close_after(response)
+    hide_aiohttp_text(response)

@@ -1,0 +1,122 @@
+"""The routes about regions: each handler names the steps from a request to an answer.
+
+Nothing here waits but the reading of a body: a resolution takes microseconds, so it runs on the loop.
+"""
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from regionresolver.errors import InvalidAddressError
+from regionresolver.model import Resolution
+from regionresolver.resolver import Resolver
+from regionresolver.resolver.documents import Explain, decision_document, ping_arguments, resolution_document, signal_arguments
+from regionresolver.resolver.pings import MAX_FIELD_CHARACTERS
+from regionresolver.service import pings
+from regionresolver.service.client_address import client_address
+from regionresolver.service.records import record_documents
+from regionresolver.service.state import STATE, StandingDocument
+
+# The data behind one address changes with a generation only; five minutes of staleness are in the contract.
+ADDRESS_CACHE_CONTROL = "private, max-age=300"
+DOCUMENT_CACHE_CONTROL = "no-cache"
+
+
+async def decide(request: web.Request) -> web.Response:
+    """Answer `POST /v1/decisions`: one ping, its region and the decision."""
+    state = request.app[STATE]
+    explain, strict = pings.explain(request), pings.strict(request)
+    ping = await pings.read_ping(request, state.settings.body_limit_bytes, state.settings.body_timeout_s)
+    arguments: dict[str, Any] = ping_arguments(ping)  # values of any JSON type: the resolver answers wrong ones with a notice
+    decision = state.resolver.decide(**arguments, strict=strict, trace=explain != "none")
+    return _json(decision_document(decision, explain))
+
+
+async def resolve_ping(request: web.Request) -> web.Response:
+    """Answer `POST /v1/resolve`: the region of one ping, without the policy."""
+    state = request.app[STATE]
+    explain, strict, include = pings.explain(request), pings.strict(request), pings.include_record(request)
+    ping = await pings.read_ping(request, state.settings.body_limit_bytes, state.settings.body_timeout_s)
+    arguments: dict[str, Any] = signal_arguments(ping)
+    resolution = state.resolver.resolve(**arguments, strict=strict, trace=explain != "none")
+    records = _records(state.resolver, ping.get("ip")) if include else None
+    return _json(_document(resolution, explain, records, _echoed(ping.get("id"))))
+
+
+async def resolve_query(request: web.Request) -> web.Response:
+    """Answer `GET /v1/resolve?ip=&serving=&sim=`: the region of the signals in the query, which are texts always."""
+    state = request.app[STATE]
+    explain, strict, include = pings.explain(request), pings.strict(request), pings.include_record(request)
+    ip, serving, sim = (pings.signal(request, name) for name in ("ip", "serving", "sim"))
+    resolution = state.resolver.resolve(ip=ip, serving=serving, sim=sim, strict=strict, trace=explain != "none")
+    return _json(_document(resolution, explain, _records(state.resolver, ip) if include else None))
+
+
+async def resolve_address(request: web.Request) -> web.Response:
+    """Answer `GET /v1/resolve/{ip}`: the region of one address; an invalid one is refused, for it is the resource."""
+    state = request.app[STATE]
+    explain, include = pings.explain(request), pings.include_record(request)
+    ip = request.match_info["ip"]
+    resolution = state.resolver.resolve(ip=ip, strict=True, trace=explain != "none")
+    caching = {"ETag": state.data_etag, "Cache-Control": ADDRESS_CACHE_CONTROL}
+    if _is_current(request, state.data_etag):
+        return web.Response(status=304, headers=caching)
+    return _json(_document(resolution, explain, _records(state.resolver, ip) if include else None), caching)
+
+
+async def resolve_caller(request: web.Request) -> web.Response:
+    """Answer `GET /v1/resolve/me`: the region of whoever asks, seen through the trusted proxies."""
+    state = request.app[STATE]
+    explain, include = pings.explain(request), pings.include_record(request)
+    forwarded_for, forwarded = (request.headers.getall(name, []) for name in ("X-Forwarded-For", "Forwarded"))
+    ip = str(client_address(request.remote, forwarded_for, forwarded, state.settings.trusted_proxies))
+    resolution = state.resolver.resolve(ip=ip, trace=explain != "none")
+    return _json(_document(resolution, explain, _records(state.resolver, ip) if include else None))
+
+
+async def show_policy(request: web.Request) -> web.Response:
+    """Answer `/v1/policy`: the active policy, expanded."""
+    return _standing(request, request.app[STATE].policy)
+
+
+async def show_metadata(request: web.Request) -> web.Response:
+    """Answer `/v1/metadata`: what the answers were made from."""
+    return _standing(request, request.app[STATE].metadata)
+
+
+def _document(
+    resolution: Resolution, explain: Explain, records: list[dict[str, object]] | None, id_: str | None = None
+) -> dict[str, object]:
+    """Give a resolution's answer: a decision's members without the policy's, and the records where they were asked for."""
+    document = {"id": id_} | resolution_document(resolution, explain)
+    return document if records is None else document | {"records": records}
+
+
+def _echoed(id_: object) -> str | None:
+    return id_ if isinstance(id_, str) and len(id_) <= MAX_FIELD_CHARACTERS else None
+
+
+def _records(resolver: Resolver, ip: object) -> list[dict[str, object]]:
+    """Give the databases' records of an address; none for an invalid one, which the resolution already tells."""
+    try:
+        return record_documents(resolver.records(ip)) if isinstance(ip, str) else []
+    except InvalidAddressError:
+        return []
+
+
+def _standing(request: web.Request, document: StandingDocument) -> web.Response:
+    caching = {"ETag": document.etag, "Cache-Control": DOCUMENT_CACHE_CONTROL}
+    if _is_current(request, document.etag):
+        return web.Response(status=304, headers=caching)
+    return web.Response(body=document.body, headers=caching, content_type="application/json")
+
+
+def _is_current(request: web.Request, etag: str) -> bool:
+    """Say whether `If-None-Match` holds `etag` (RFC 9110, section 13.1.2: weak comparison, or "*")."""
+    known = request.if_none_match or ()
+    return any(found.value in ("*", etag.strip('"')) for found in known)
+
+
+def _json(document: dict[str, object], headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=orjson.dumps(document), headers=headers, content_type="application/json")

@@ -1,0 +1,155 @@
+"""Logging in one place: one line an event, as JSON or as text, on standard error.
+
+No line holds bytes of a request: our events have constant names and chosen fields, an exception is logged as its type
+and the places it passed (never its message, which may quote input), and what aiohttp says of a broken connection is cut
+to one line of our own, at most one a second.
+"""
+
+import datetime as dt
+import logging
+import sys
+import time
+from contextvars import ContextVar
+from pathlib import Path
+from traceback import extract_tb
+from types import TracebackType
+from typing import TextIO
+
+import orjson
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
+
+from regionresolver.service.request_id import HEADER, IDENTITY
+
+request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
+trace_id_var: ContextVar[str | None] = ContextVar("trace_id", default=None)
+
+OURS = "regionresolver"
+ACCESS = "regionresolver.access"
+TRACEBACK_PLACES = 6
+FOREIGN_MESSAGE_CHARACTERS = 200
+
+
+def configure(level: str, form: str, *, access: bool = False, stream: TextIO | None = None) -> None:
+    """Send every log record to `stream` (standard error) as `form`, "json" or "text"; a line a request if `access`."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger(ACCESS).disabled = not access
+    guard_aiohttp_log()
+
+
+def guard_aiohttp_log() -> None:
+    """Keep attackers' bytes out of what aiohttp logs: put the scrubber on its server logger, once."""
+    logger = logging.getLogger("aiohttp.server")
+    if not any(isinstance(found, AiohttpScrubber) for found in logger.filters):
+        logger.addFilter(AiohttpScrubber())
+
+
+def event(logger: logging.Logger, level: int, name: str, error: BaseException | None = None, **fields: object) -> None:
+    """Log the event `name` with `fields`; of `error` only the type and the places."""
+    if logger.isEnabledFor(level):
+        logger.log(level, name, extra={"fields": fields | (describe(error) if error else {})})
+
+
+def describe(error: BaseException) -> dict[str, object]:
+    """Give an exception's type and the last places that it passed, without its message."""
+    return {"error": type(error).__name__, "at": places(error.__traceback__)}
+
+
+def places(trace: TracebackType | None) -> list[str]:
+    """Give the innermost places of a traceback as `file:line function`, innermost first."""
+    frames = extract_tb(trace)[-TRACEBACK_PLACES:]
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames)]
+
+
+def _document(record: logging.LogRecord) -> dict[str, object]:
+    document: dict[str, object] = {
+        "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "event": _words(record),
+    }
+    if (request_id := request_id_var.get()) is not None:
+        document["request_id"] = request_id
+    if (trace_id := trace_id_var.get()) is not None:
+        document["trace_id"] = trace_id
+    fields = getattr(record, "fields", None)
+    if isinstance(fields, dict):
+        document |= fields
+    elif record.exc_info and record.exc_info[1] is not None:
+        document |= describe(record.exc_info[1])
+    return document
+
+
+def _words(record: logging.LogRecord) -> str:
+    """Take the message of our own records whole, of others the template without its arguments, which may be input."""
+    if record.name == OURS or record.name.startswith(OURS + "."):
+        return record.getMessage()
+    return str(record.msg)[:FOREIGN_MESSAGE_CHARACTERS]
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the record as one line of JSON."""
+        return orjson.dumps(_document(record), default=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people: time, level, event, then the fields as `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the record as one line of text, control characters escaped."""
+        document = _document(record)
+        head = f"{document.pop('time')} {document.pop('level')!s:<7} {document.pop('event')}"
+        del document["logger"]
+        line = " ".join([head, *(f"{name}={value}" for name, value in document.items())])
+        return "".join(character if character.isprintable() else repr(character)[1:-1] for character in line)
+
+
+class AiohttpScrubber(logging.Filter):
+    """Replace what aiohttp's server logs by the exception's type and places, at most one in `interval_s` seconds."""
+
+    def __init__(self, interval_s: float = 1.0) -> None:
+        """Start with nothing logged yet."""
+        super().__init__()
+        self._interval_s = interval_s
+        self._next_s = 0.0
+        self._suppressed = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Scrub the record in place; `False` when one has just been logged."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
+            self._suppressed += 1
+            return False
+        self._next_s = now_s + self._interval_s
+        error = record.exc_info[1] if record.exc_info else None
+        record.fields = (describe(error) if error else {}) | {"suppressed": self._suppressed}
+        if isinstance(error, HttpProcessingError):  # the client's fault
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.msg, record.args, record.exc_info, record.exc_text = "connection_error", None, None, None
+        self._suppressed = 0
+        return True
+
+
+class AccessLog(AbstractAccessLogger):
+    """One line a request: method, route (the template, for a path may hold an address), status and duration."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Log an answered request; `time` is in seconds."""
+        route = None
+        if isinstance(request, web.Request) and IDENTITY in request and request.match_info.route.resource is not None:
+            route = request.match_info.route.resource.canonical  # a request that was never parsed has no match_info
+        fields = {"method": request.method, "route": route, "status": response.status, "duration_ms": round(time * 1e3, 3)}
+        self.logger.info("request", extra={"fields": fields | {"request_id": response.headers.get(HEADER)}})
+
+    @property
+    def enabled(self) -> bool:
+        """Say whether a line would be written at all."""
+        return self.logger.isEnabledFor(logging.INFO)

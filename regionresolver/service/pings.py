@@ -1,0 +1,136 @@
+"""From a request to a ping: the body as a JSON object, and the parameters of the query.
+
+What is malformed as a *document* is refused here (type, coding, size, time, JSON, object, duplicate keys); a malformed
+*value* is left to the resolver, which answers all the same. A repeated parameter is refused, because a proxy and a
+service may choose different ones; a parameter that is not known is ignored, for clients are newer than servers.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import orjson
+from aiohttp import web
+
+from regionresolver.errors import PingError
+from regionresolver.resolver.documents import Explain
+from regionresolver.service.problems import (
+    BODY_NOT_JSON,
+    BODY_NOT_OBJECT,
+    BODY_TOO_LARGE,
+    DUPLICATE_KEY,
+    MEDIA_TYPE,
+    REQUEST_TIMEOUT,
+    ProblemError,
+)
+
+_JSON_TYPE = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
+
+# In valid JSON, a string that a colon follows is a key and every other string is a value: RFC 8259, section 4.
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"[ \t\r\n]*+(:?)', re.DOTALL)
+
+
+async def read_ping(request: web.Request, limit_bytes: int, timeout_s: float) -> dict[str, object]:
+    """Read a request's body as one JSON object of at most `limit_bytes`. Raises ProblemError."""
+    _check_type(request)
+    return parse_ping(await _read_body(request, limit_bytes, timeout_s))
+
+
+def parse_ping(body: bytes) -> dict[str, object]:
+    """Parse one JSON object, refusing what orjson would let pass: a key given twice. Raises ProblemError."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ProblemError(BODY_NOT_JSON, "the body is not valid JSON in UTF-8") from None
+    if not isinstance(document, dict):
+        raise ProblemError(BODY_NOT_OBJECT, "a ping is one JSON object")
+    if _keys_written(body) != _keys_kept(document):
+        raise ProblemError(DUPLICATE_KEY, "an object has the same key twice")
+    return document
+
+
+def _keys_written(body: bytes) -> int:
+    """Count the keys in the text of valid JSON, duplicates included."""
+    return sum(colon == b":" for colon in _STRINGS.findall(body))
+
+
+def _keys_kept(document: dict[str, object]) -> int:
+    """Count the keys that a parsed document still has; without recursion, for the depth is the client's choice."""
+    count = 0
+    pending: list[object] = [document]
+    while pending:
+        match pending.pop():
+            case dict() as found:
+                count += len(found)
+                pending.extend(found.values())
+            case list() as found:
+                pending.extend(found)
+    return count
+
+
+def _check_type(request: web.Request) -> None:
+    """Take JSON in UTF-8, not compressed; a body without a Content-Type is taken for that."""
+    if "Content-Type" in request.headers:
+        if _JSON_TYPE.fullmatch(request.content_type.lower()) is None:
+            raise ProblemError(MEDIA_TYPE, "the body must be application/json", headers={"Accept": "application/json"})
+        if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+            raise ProblemError(MEDIA_TYPE, "the body must be in UTF-8")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise ProblemError(MEDIA_TYPE, "the body must not be compressed", headers={"Accept-Encoding": "identity"})
+
+
+async def _read_body(request: web.Request, limit_bytes: int, timeout_s: float) -> bytes:
+    """Read at most `limit_bytes` in at most `timeout_s`; past either the connection is closed after the answer."""
+    too_large = ProblemError(BODY_TOO_LARGE, f"a ping may have {limit_bytes} bytes", close=True)
+    if request.content_length is not None and request.content_length > limit_bytes:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit_bytes:
+                    raise too_large
+    except TimeoutError:
+        raise ProblemError(REQUEST_TIMEOUT, f"the body took more than {timeout_s:g} seconds", close=True) from None
+    return bytes(body)
+
+
+def parameter(request: web.Request, name: str) -> str | None:
+    """Give one parameter of the query, `None` when it is not given. Raises PingError when it is repeated."""
+    values = request.query.getall(name, [])
+    if len(values) > 1:
+        raise PingError(f"the query parameter {name} is given more than once")
+    return values[0] if values else None
+
+
+def signal(request: web.Request, name: str) -> str | None:
+    """Give a signal of the query as text; an empty one counts as not given, so that `?ip=&serving=36801` works."""
+    return parameter(request, name) or None
+
+
+def explain(request: web.Request) -> Explain:
+    """Read `explain`: how much of the why an answer carries. Raises PingError."""
+    return cast("Explain", _choice(request, "explain", {"none": "none", "reasons": "reasons", "full": "full"}) or "none")
+
+
+def strict(request: web.Request) -> bool:
+    """Read `strict`: whether a malformed value is refused. The bare name means true. Raises PingError."""
+    return _choice(request, "strict", {"": "1", "true": "1", "1": "1", "false": "", "0": ""}) == "1"
+
+
+def include_record(request: web.Request) -> bool:
+    """Read `include`: whether the databases' own records are added. Raises PingError."""
+    return _choice(request, "include", {"record": "record"}) == "record"
+
+
+def _choice(request: web.Request, name: str, choices: Mapping[str, str]) -> str | None:
+    value = parameter(request, name)
+    if value is not None and value not in choices:
+        raise PingError(f"the query parameter {name} must be {_or([choice for choice in choices if choice])}")
+    return choices[value] if value is not None else None
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(words)

@@ -1,0 +1,34 @@
+"""Who is asking, for logs: the request id (taken or made) and the trace id of a `traceparent`.
+
+A request id is at most 128 visible ASCII characters (0x21-0x7E); anything else is replaced, never repaired. The trace id
+is the second field of W3C Trace Context level 1, section 3.2: `version "-" trace-id "-" parent-id "-" flags`, lower-case
+hexadecimal, neither id all zeros, version not ff. It goes into log lines only.
+"""
+
+import re
+import secrets
+from collections.abc import Sequence
+
+from aiohttp import web
+
+HEADER = "X-Request-Id"
+IDENTITY = web.RequestKey("identity", str)
+
+_VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?")
+
+
+def taken_or_made(values: Sequence[str]) -> str:
+    """Take the one `X-Request-Id` of a request if it may be echoed, else make one of 32 hexadecimal digits."""
+    if len(values) == 1 and _VISIBLE_ASCII.fullmatch(values[0]):
+        return values[0]
+    return secrets.token_hex(16)
+
+
+def trace_id(values: Sequence[str]) -> str | None:
+    """Read the trace id of the one `traceparent`; `None` when there is none that holds to the rules."""
+    if len(values) != 1 or (match := _TRACEPARENT.fullmatch(values[0])) is None:
+        return None
+    if values[0].startswith("00") and len(values[0]) != 55:
+        return None  # version 00 has four fields and nothing behind them
+    return match[1]

@@ -1,0 +1,179 @@
+"""Every setting once: its name, type, bounds, default and meaning; and where a value came from.
+
+A flag wins over an environment variable (`REGIONRESOLVER_` and the name in capitals), that over a line of a TOML file
+(`--config FILE` or `REGIONRESOLVER_CONFIG`), that over the default. The file holds the names below, flat:
+
+    host = "0.0.0.0"
+    db = ["geolite2-city.mmdb", "dbip-v4.mmdb,dbip-v6.mmdb"]
+
+A value that cannot be used, an unknown name in the file and a named file that is missing are a `SettingsError`.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, IPvAnyNetwork, ValidationError, field_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from regionresolver.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "REGIONRESOLVER_"
+CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+class Origin(StrEnum):
+    """Where the value of a setting came from, strongest first."""
+
+    FLAG = "flag"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+class Settings(BaseSettings):
+    """What an operator may choose about the service. Immutable; made by `load_settings`."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address or name to listen on.")
+    port: int = Field(8080, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
+    db: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="IP database, strongest first; a comma joins the IPv4 and IPv6 files of one. None: the embedded one."
+    )
+    policy: Path | None = Field(None, description="Policy file (TOML). None: the embedded default policy.")
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
+        (), description="Network whose X-Forwarded-For and Forwarded headers count."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
+    log_format: Literal["json", "text"] = Field("json", description="One line an event, as JSON or for people.")
+    access_log: bool = Field(False, description="Log one line a request, without address or query.")
+    body_limit_bytes: int = Field(16 * 1024, ge=256, le=16 * 1024 * 1024, description="Largest body of one ping, in bytes.")
+    head_timeout_s: Seconds = Field(10.0, description="Seconds for a request's head to arrive.")
+    body_timeout_s: Seconds = Field(30.0, description="Seconds for a request's body to arrive.")
+    keepalive_timeout_s: Seconds = Field(75.0, description="Seconds before an idle connection is closed.")
+    drain_delay_s: float = Field(
+        0.0, ge=0, le=3_600, allow_inf_nan=False, description="Seconds between SIGTERM (not ready) and the end of accepting."
+    )
+    shutdown_timeout_s: Seconds = Field(10.0, description="Seconds that requests in hand get to finish at the end.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the caller alone: `load_settings` merges the layers, for it also says where each came from."""
+        return (init_settings,)
+
+    @field_validator("db", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Read a list written as one text: a JSON list, or items separated by ';' (a comma joins the files of a source)."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            try:
+                return json.loads(value)
+            except ValueError:
+                raise ValueError("this begins like a JSON list and is none") from None
+        return [item.strip() for item in value.split(";") if item.strip()]
+
+    @field_validator("db")
+    @classmethod
+    def _no_empty_source(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not part.strip() for item in value for part in item.split(",")):
+            raise ValueError("a file name is empty")
+        return value
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _not_a_service_link(cls, value: object) -> object:
+        """Explain the variable that Kubernetes makes for a Service named `regionresolver`."""
+        if isinstance(value, str) and value.startswith("tcp://"):
+            raise ValueError("this is Kubernetes' service link; set enableServiceLinks: false, or give --port")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings, where each value came from, and the file that was read (`None`: no file)."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+    file: Path | None
+
+
+def load_settings(flags: Mapping[str, object] | None = None, config: str | Path | None = None) -> LoadedSettings:
+    """Merge flags (only those that were given), environment, file and defaults.
+
+    `config` is the TOML file; `None` takes the one that `REGIONRESOLVER_CONFIG` names, if any. Raises SettingsError.
+    """
+    file = Path(config or os.environ.get(CONFIG_VARIABLE) or "") if config or os.environ.get(CONFIG_VARIABLE) else None
+    layers: list[tuple[Origin, Mapping[str, object]]] = [
+        (Origin.FILE, _read_file(file) if file else {}),
+        (Origin.ENVIRONMENT, EnvSettingsSource(Settings)()),
+        (Origin.FLAG, flags or {}),
+    ]
+    origins = dict.fromkeys(Settings.model_fields, Origin.DEFAULT)
+    values: dict[str, object] = {}
+    for origin, layer in layers:
+        values.update(layer)
+        origins.update(dict.fromkeys(layer, origin))
+    try:
+        return LoadedSettings(Settings.model_validate(values), origins, file)
+    except ValidationError as error:
+        raise SettingsError(_one_line(error, origins, file)) from None
+
+
+def flag_name(setting: str) -> str:
+    """Spell a setting as the flag of the command line."""
+    return "--" + setting.replace("_", "-")
+
+
+def _read_file(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: the settings file cannot be read: {error.strerror or 'unknown reason'}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file}: the settings file is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: the settings file is not TOML: {error}") from None
+
+
+def _one_line(error: ValidationError, origins: Mapping[str, Origin], file: Path | None) -> str:
+    """Say every fault as `name: what is wrong (where it was given)`."""
+    faults = []
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        name = str(fault["loc"][0]) if fault["loc"] else "settings"
+        known = name in Settings.model_fields
+        message = fault["msg"].removeprefix("Value error, ") if known else "there is no setting of this name"
+        faults.append(f"{name}: {message} ({_whence(name, origins.get(name, Origin.DEFAULT), file)})")
+    return "; ".join(faults)
+
+
+def _whence(name: str, origin: Origin, file: Path | None) -> str:
+    places: dict[Origin, str] = {
+        Origin.FLAG: f"flag {flag_name(name)}",
+        Origin.ENVIRONMENT: f"environment {ENVIRONMENT_PREFIX}{name.upper()}",
+        Origin.FILE: f"file {file}",
+        Origin.DEFAULT: "default",
+    }
+    return places[origin]
+
+
+def listed(loaded: LoadedSettings) -> Sequence[tuple[str, object, str]]:
+    """Give each setting as (name, value as JSON types, where it came from), in the order of the model."""
+    values = loaded.settings.model_dump(mode="json")
+    return [(name, values[name], _whence(name, loaded.origins[name], loaded.file)) for name in Settings.model_fields]

@@ -1,0 +1,101 @@
+"""The README's commands do what the README says: each console and Python block is run, and the answer is compared."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.test_cli import served
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+CONSOLE = [body for language, body in BLOCKS if language == "console"]
+COMMANDS = [
+    " ".join(shlex.split(command, comments=True))
+    for body in CONSOLE
+    for command in re.findall(r"^\$ (.*?)(?=^\$ |\Z)", body, flags=re.MULTILINE | re.DOTALL)
+]
+
+
+def curl(command: str, port: int) -> object:
+    """Do what `curl -s URL -H HEADER -d BODY` does, on another port."""
+    words = shlex.split(command)
+    assert words[:2] == ["curl", "-s"]
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    name, value = options["-H"].split(": ")
+    url = words[2].replace(":8080/", f":{port}/")
+    request = urllib.request.Request(url, data=options["-d"].encode(), headers={name: value})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        assert response.status == 200
+        return json.load(response)
+
+
+def test_the_first_curl_gets_the_answer_that_is_shown() -> None:
+    (command,) = (
+        block for body in CONSOLE for block in re.findall(r"^\$ (curl .*?)(?=^\$ |\Z)", body, flags=re.MULTILINE | re.DOTALL)
+    )
+    shown = json.loads(next(body for language, body in BLOCKS if language == "json"))
+    with served("--port", "0") as (_, url):
+        answer = curl(command, int(url.rpartition(":")[2]))
+    assert answer == shown
+    assert list(answer) == list(shown), "the fields stand in the order of the contract"
+
+
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if command.startswith(("regionresolver lookup", "regionresolver decide"))]
+)
+def test_command_line(command: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *shlex.split(command)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
+
+
+def test_the_examples_with_own_files_use_options_that_exist() -> None:
+    commands = [command for command in COMMANDS if command.startswith(("regionresolver serve", "regionresolver db"))]
+    assert len(commands) == 3
+    for command in commands:
+        words = shlex.split(command)[1:]
+        verb = words[:2] if words[0] == "db" else words[:1]
+        usage = subprocess.run(
+            [sys.executable, "-m", "regionresolver", *verb, "--help"], capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+        for option in (word for word in words if word.startswith("--")):
+            assert option in usage, f"{command}: no option {option}"
+
+
+def test_the_library_example() -> None:
+    example = next(body for language, body in BLOCKS if language == "python")
+    printed = io.StringIO()
+    names: dict[str, object] = {}
+    with contextlib.redirect_stdout(printed):
+        exec(compile(example, "README.md", "exec"), names)
+    assert repr(names["region"]) in example
+    assert printed.getvalue().splitlines() == ["ES 0.85 (<Conflict.IP_DISAGREES: 'ip_disagrees'>,)", "deny REGION_NOT_PERMITTED"]
+
+
+def test_make_has_every_target_that_is_named() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:`|^\$ )make ([a-z-]+)", README, flags=re.MULTILINE))
+    assert {"run", "test", "lint", "bench", "package", "help"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+
+
+def test_every_link_leads_to_a_file() -> None:
+    for target in re.findall(r"\]\(((?!https?:)[^)]+)\)", README):
+        assert (Path(__file__).parents[1] / target).is_file(), target
+
+
+def test_the_first_forty_lines_say_what_it_is_and_how_to_run_it() -> None:
+    head = "\n".join(README.splitlines()[:40])
+    for needed in ("It is not", "make run", "curl ", "maxminddb", "--db", "--policy"):
+        assert needed in head, needed
