@@ -26,7 +26,7 @@ COMMANDS = [
 ]
 
 
-def curl(command: str, port: int) -> object:
+def curl(command: str, port: int) -> dict[str, object]:
     """Do what `curl -s URL -H HEADER -d BODY` does, on another port."""
     words = shlex.split(command)
     assert words[:2] == ["curl", "-s"]
@@ -36,7 +36,9 @@ def curl(command: str, port: int) -> object:
     request = urllib.request.Request(url, data=options["-d"].encode(), headers={name: value})
     with urllib.request.urlopen(request, timeout=10) as response:
         assert response.status == 200
-        return json.load(response)
+        answer = json.load(response)
+        assert isinstance(answer, dict)
+        return answer
 
 
 def test_the_first_curl_gets_the_answer_that_is_shown() -> None:

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from regionresolver.cli.options import paper, progress_bar
+from regionresolver.index.mmdb import Networks, Source
+from regionresolver.index.reduce import reduce_database
 from regionresolver.model import Region
 from regionresolver.sources.catalogue import Catalogue
-from regionresolver.sources.mmdb import Networks, Source
-from regionresolver.sources.reduce import reduce_database
 from regionresolver.sources.shapes import read_words
 
 SHAPE_SAMPLE_NETWORKS = 20_000
@@ -79,7 +79,6 @@ def describe(source: Source, networks: Networks) -> dict[str, object]:
     countries, subdivisions = _counted(networks.regions, counts)
     readers = [maxminddb.open_database(file) for file in source.files]
     try:
-        metadata = [reader.metadata() for reader in readers]
         shape = shape_of(record for reader in readers for _, record in itertools.islice(reader, SHAPE_SAMPLE_NETWORKS))
     finally:
         for reader in readers:
@@ -93,10 +92,12 @@ def describe(source: Source, networks: Networks) -> dict[str, object]:
         "build_epoch": source.build_epoch,
         "sha256": source.sha256,
         "attribution": source.attribution,
-        "ip_versions": [found.ip_version for found in metadata],
-        "record_sizes_bits": [found.record_size for found in metadata],
-        "nodes": sum(found.node_count for found in metadata),
-        "languages": sorted({language for found in metadata for language in found.languages}),
+        "ip_versions": [found["ip_version"] for found in source.metadata],
+        "record_sizes_bits": [found["record_size"] for found in source.metadata],
+        "nodes": sum(count for found in source.metadata if isinstance(count := found["node_count"], int)),
+        "languages": sorted(
+            {str(code) for found in source.metadata if isinstance(codes := found.get("languages"), list) for code in codes}
+        ),
         "record_shape": shape,
         "countries": countries,
         "subdivisions": subdivisions,

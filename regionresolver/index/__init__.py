@@ -1,10 +1,10 @@
 """The index: compile IP databases into one image, open it, check it (docs/index-format.md)."""
 
 from regionresolver.index.compiler import IndexedSource, Progress, SourceNetworks, compile_sources
+from regionresolver.index.mmdb import Source
 from regionresolver.index.opened import Index, verify
 from regionresolver.index.private_copy import private_copy, read_image
 from regionresolver.index.sections import SourceFacts
-from regionresolver.sources.mmdb import Source
 
 __all__ = [
     "Index",

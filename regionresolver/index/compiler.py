@@ -51,7 +51,7 @@ class SourceNetworks(Protocol):
 
 
 class IndexedSource(Protocol):
-    """An IP database as the index needs it; `regionresolver.sources.mmdb.Source` is one."""
+    """An IP database as the index needs it; `regionresolver.index.mmdb.Source` is one."""
 
     @property
     def name(self) -> str:

@@ -1,23 +1,97 @@
-"""An index image in memory that nobody can change: a sealed memfd, mapped read-only.
+"""Private, sealed copies in memory of databases and index images: what is served from nobody can change or truncate.
 
-What is served must not be a file that someone else can write (a truncated mapping kills the process). Workers that are
-forked later share the pages.
+A file that another process truncates kills every process that has it mapped (SIGBUS), and one that is overwritten in
+place answers nonsense without an error. So a file is read exactly once, into an anonymous file that the kernel lets
+nobody write to, shrink or grow again; all mappings of it, over a fork too, share the same pages.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import mmap
 import os
+import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regionresolver.errors import ImageError
+from regionresolver.errors import DatabaseError, ImageError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+_BLOCK_BYTES = 1 << 20
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateCopy:
+    """The sealed bytes of a file: a descriptor that the owner closes, a read-only mapping, and the hex SHA-256."""
+
+    descriptor: int
+    content: mmap.mmap
+    sha256: str
+
+
+def copy_privately(path: Path) -> PrivateCopy:
+    """Read the file once and seal the copy.
+
+    Raises DatabaseError when it is missing, no regular file, unreadable, empty, or changed while it was read.
+    """
+    try:
+        # Without O_NONBLOCK the open of a FIFO waits for a writer.
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise DatabaseError(path, "there is no such file", remedy="check the path given with --db") from None
+    except PermissionError:
+        raise DatabaseError(path, "it may not be read", remedy="give the service's user the right to read it") from None
+    except OSError as error:
+        raise DatabaseError(path, f"it cannot be opened: {error.strerror}", remedy="check the path given with --db") from None
+    try:
+        return _copy(path, source)
+    except OSError as error:
+        raise DatabaseError(path, f"it cannot be read: {error.strerror}", remedy="check the disk and the free memory") from None
+    finally:
+        os.close(source)
+
+
+def _copy(path: Path, source: int) -> PrivateCopy:
+    before = os.fstat(source)
+    if stat.S_ISDIR(before.st_mode):
+        raise DatabaseError(path, "it is a directory", remedy="name the .mmdb file inside it")
+    if not stat.S_ISREG(before.st_mode):
+        raise DatabaseError(path, "it is no regular file", remedy="name an .mmdb file on disk")
+    descriptor = os.memfd_create(path.name[:200], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        copied, digest = _pour(source, descriptor)
+        _refuse_torn(path, before, os.fstat(source), copied)
+        return PrivateCopy(descriptor, _seal(descriptor), digest)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _pour(source: int, target: int) -> tuple[int, str]:
+    """Copy all bytes; return how many, and their hex SHA-256."""
+    digest = hashlib.sha256()
+    copied = 0
+    while block := os.read(source, _BLOCK_BYTES):
+        digest.update(block)
+        copied += len(block)
+        rest = memoryview(block)
+        while rest:
+            rest = rest[os.write(target, rest) :]
+    return copied, digest.hexdigest()
+
+
+def _refuse_torn(path: Path, before: os.stat_result, after: os.stat_result, copied: int) -> None:
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or copied != after.st_size:
+        raise DatabaseError(
+            path, "it was changed while it was read", remedy="write it under another name, then rename it into place"
+        )
+    if copied == 0:
+        raise DatabaseError(path, "it is empty", remedy="download the database again")
 
 
 def private_copy(image: ReadableBuffer) -> mmap.mmap:
@@ -29,10 +103,7 @@ def private_copy(image: ReadableBuffer) -> mmap.mmap:
     try:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
-        # A shared mapping of a file sealed against writing is refused before Linux 6.7, even a read-only one. Nothing
-        # can be written, so a private mapping has the same pages.
-        return mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+        return _seal(descriptor)
     except OSError as error:
         raise ImageError("index image", f"it cannot be put into memory: {error.strerror}", remedy="free some memory") from None
     finally:
@@ -45,3 +116,11 @@ def read_image(path: str | Path) -> mmap.mmap:
         return private_copy(Path(path).read_bytes())
     except OSError as error:
         raise ImageError(path, f"it cannot be read: {error.strerror}", remedy="check the path, or compile it again") from None
+
+
+def _seal(descriptor: int) -> mmap.mmap:
+    """Forbid every change to an anonymous file, for good, and map it."""
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    # Before Linux 6.7 a shared mapping of a sealed file is refused, even a read-only one. Nothing can be written, so a
+    # private mapping has the same pages.
+    return mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)

@@ -9,7 +9,9 @@ import datetime as dt
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 
-from _fastpath import address, digit_trie
+from _fastpath.address import Canonical, from_int, parse, parse_packed
+from _fastpath.digit_trie import ParsedPlmn, parse_pair
+from _fastpath.digit_trie import parse_plmn as parse_digits
 from regionresolver.errors import InvalidAddressError, InvalidPlmnError, PlmnNotStringError
 from regionresolver.model import Notice
 
@@ -20,20 +22,20 @@ MAX_FIELD_CHARACTERS = 256
 """Longest text of a field that is echoed or matched (id, device_id, sku): far above what back ends send."""
 
 
-def parse_address(ip: object) -> address.Canonical | None:
+def parse_address(ip: object) -> Canonical | None:
     """Return the canonical address of text, packed bytes, an integer (IPv4 below 2**32) or an `ipaddress` object."""
     if isinstance(ip, str):
-        return address.parse(ip)
+        return parse(ip)
     if isinstance(ip, bytes):
-        return address.parse_packed(ip)
+        return parse_packed(ip)
     if isinstance(ip, IPv4Address | IPv6Address):
-        return address.parse_packed(ip.packed) if not getattr(ip, "scope_id", None) else None
+        return parse_packed(ip.packed) if not getattr(ip, "scope_id", None) else None
     if isinstance(ip, int) and not isinstance(ip, bool) and 0 <= ip < 1 << 128:
-        return address.from_int(ip, 4 if ip < 1 << 32 else 6)
+        return from_int(ip, 4 if ip < 1 << 32 else 6)
     return None
 
 
-def parse_plmn(value: object, pointer: str, *, is_sim: bool) -> digit_trie.ParsedPlmn | None:
+def parse_plmn(value: object, pointer: str, *, is_sim: bool) -> ParsedPlmn | None:
     """Return the PLMN of a digit string, a pair or a mapping with `mcc` and `mnc`; of an IMSI only where `is_sim`.
 
     Raises PlmnNotStringError for a number: it has lost its leading zeros.
@@ -41,7 +43,7 @@ def parse_plmn(value: object, pointer: str, *, is_sim: bool) -> digit_trie.Parse
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise PlmnNotStringError(f"{pointer[1:].replace('/', '.')}: got a number", pointer)
     if isinstance(value, str):
-        return digit_trie.parse_plmn(value, allow_imsi=is_sim)
+        return parse_digits(value, allow_imsi=is_sim)
     if isinstance(value, Mapping):
         for part in ("mcc", "mnc"):
             if isinstance(value.get(part), int | float) and not isinstance(value.get(part), bool):
@@ -50,7 +52,7 @@ def parse_plmn(value: object, pointer: str, *, is_sim: bool) -> digit_trie.Parse
     if isinstance(value, tuple) and len(value) == 2:
         mcc, mnc = value
         if isinstance(mcc, str) and isinstance(mnc, str):
-            return digit_trie.parse_pair(mcc, mnc)
+            return parse_pair(mcc, mnc)
     return None
 
 
