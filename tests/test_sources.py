@@ -12,11 +12,11 @@ import pytest
 
 from _fastpath.address import parse
 from regionresolver.errors import DatabaseError
+from regionresolver.index import sealed
 from regionresolver.index.mmdb import NOBODY, OWN_DATABASE_TYPE, Networks, Source, answer, joint_name
-from regionresolver.index.private_copy import copy_privately
 from regionresolver.index.reduce import encode, record_of, reduce_database, split_into_nodes
+from regionresolver.index.sealed import copy_privately
 from regionresolver.model import Region
-from regionresolver.index import private_copy as sealed
 from regionresolver.sources.catalogue import Catalogue
 from regionresolver.sources.shapes import FIELDS, Words, country_code, read_words
 from tests.mmdb_builder import build_mmdb, uint64

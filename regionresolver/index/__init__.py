@@ -3,7 +3,7 @@
 from regionresolver.index.compiler import IndexedSource, Progress, SourceNetworks, compile_sources
 from regionresolver.index.mmdb import Source
 from regionresolver.index.opened import Index, verify
-from regionresolver.index.private_copy import private_copy, read_image
+from regionresolver.index.sealed import private_copy, read_image
 from regionresolver.index.sections import SourceFacts
 
 __all__ = [

@@ -25,7 +25,7 @@ import maxminddb
 
 from _fastpath.mmdb_walk import ForeignFileError, Walk, WalkError, relabel
 from regionresolver.errors import DatabaseError
-from regionresolver.index.private_copy import PrivateCopy, copy_privately
+from regionresolver.index.sealed import PrivateCopy, copy_privately
 from regionresolver.model import Region
 from regionresolver.sources.shapes import COUNTRY_FIELDS, FIELDS, Words, read_words
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from _fastpath.prefix_trie import PrefixTrie, is_intact
 from _fastpath.prefix_trie import verify as verify_trie
 from regionresolver.errors import ImageError
-from regionresolver.index.private_copy import private_copy
+from regionresolver.index.sealed import private_copy
 from regionresolver.index.sections import Origin, SectionError, SourceFacts, decode_origin, decode_values, visible_subdivisions
 
 if TYPE_CHECKING:
