@@ -5,7 +5,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 
 bin := $(VENV)/bin
-compiled := setup.py $(wildcard _fastpath/*.pyx _fastpath/*.pxd)
+compiled := setup.py $(wildcard _fastpath/*.pyx _fastpath/*.pxd _fastpath/*.h)
 modules := $(patsubst %.pyx,%,$(notdir $(wildcard _fastpath/*.pyx)))
 dbip_version := 2.3.2026060513
 dbip := build/dbip-city/package

@@ -6,6 +6,8 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 cdef enum:
     # "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255" is the longest text that can be an address.
     ADDRESS_TEXT_MAX = 45
+    # What `parse_padded` may read: SIMD_READABLE of address_simd.h.
+    ADDRESS_READABLE = 64
 
 # The word of each is in SPECIAL_NAMES; 0 is an address that routes globally and has no word.
 cdef enum Special:
@@ -52,6 +54,13 @@ cdef struct Address:
 
 # 0, or -1 when the text is no address; `out` is then untouched. Never reads outside text[0:length].
 cdef int parse_text(const char* text, Py_ssize_t length, Address* out) noexcept nogil
+# The same for a text from whose start on at least ADDRESS_READABLE bytes are readable, however short it is.
+cdef int parse_padded(const char* text, Py_ssize_t length, Address* out) noexcept nogil
+# The first lines of text[0:length], at most `limit`, each into its own `out`: answers how many, and in `consumed` how many
+# bytes those are with their newlines. A line that is no address, an empty one or one with a carriage return has family 0
+# and all else 0. The last line needs no newline, and a newline at the end begins no further line. Never reads outside.
+cdef Py_ssize_t parse_lines(
+    const char* text, Py_ssize_t length, Address* out, Py_ssize_t limit, Py_ssize_t* consumed) noexcept nogil
 # From the two halves of a 128-bit IPv6 address, clothes and all.
 cdef void canonicalise(uint64_t hi, uint64_t lo, Address* out) noexcept nogil
 cdef void from_ipv4(uint32_t value, Address* out) noexcept nogil

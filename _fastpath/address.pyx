@@ -21,10 +21,12 @@ The registries are those of 2025-10-09 (iana-ipv4-special-registry, iana-ipv6-sp
 Theory of operation: text is read eight bytes at a time as one integer (SWAR). First comes where the separators stand,
 as a mask with one bit a byte; then each group is converted at once. The lengths of the groups, which no branch
 predictor can know, so become shifts. A sum tests the bytes of a word by carrying into their highest bits; a byte above
-0x7f, which could carry into its neighbour, makes the text bad whatever its neighbour is.
+0x7f, which could carry into its neighbour, makes the text bad whatever its neighbour is. This scalar parser runs where
+the processor has nothing better, and says what address_simd.h has to answer; which one reads is decided at import.
 """
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DATA, PyUnicode_DecodeASCII, PyUnicode_GET_LENGTH
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -41,7 +43,21 @@ cdef extern from "<endian.h>" nogil:
 cdef extern from * nogil:
     ctypedef unsigned long long uint128_t "unsigned __int128"
     int count_trailing_zeros "__builtin_ctzll"(uint64_t word)
-    int count_leading_zeros "__builtin_clzll"(uint64_t word)
+
+cdef extern from "address_simd.h" nogil:
+    enum:
+        SIMD_NONE
+        SIMD_BLOCK_LINES
+    ctypedef struct AddressBits:
+        uint64_t hi
+        uint64_t lo
+        int family
+    bint simd_is_present(int implementation)
+    int simd_start()
+    int simd_read(int implementation, const char* text, size_t length, AddressBits* out)
+    int simd_read_padded(int implementation, const char* text, size_t length, AddressBits* out)
+    size_t simd_read_lines(
+        int implementation, const char* text, size_t length, AddressBits* out, size_t limit, size_t* consumed)
 
 
 cdef enum:
@@ -57,6 +73,12 @@ SPECIAL_NAMES = (
     "dummy", "deprecated_orchid", "srv6_sids", "unique_local", "site_local",
 )
 CLOTHING_NAMES = (None, "mapped", "compatible", "6to4", "teredo", "nat64")
+
+# The scalar parser and those of address_simd.h, in the order of their numbers.
+IMPLEMENTATION_NAMES = ("scalar", "sse4.2", "avx2", "neon")
+
+# The fastest that this processor has; SIMD_NONE is the scalar parser.
+cdef int fastest = simd_start()
 
 
 # Words of bytes. A word has its first byte lowest, as `le64toh` leaves it; a group has its last byte lowest.
@@ -229,9 +251,18 @@ cdef int parse_ipv6(const char* text, Py_ssize_t length, uint64_t* hi, uint64_t*
 
 # The registries. A usual address leaves after one look at its first octet or group.
 
-cdef uint8_t[256] holds_special
-for _first in (0, 10, 100, 127, 169, 172, 192, 198, 203, *range(224, 256)):
-    holds_special[_first] = True
+cdef enum:
+    # The registries divide this /8.
+    LOOK_CLOSER = SPECIAL_COUNT
+
+cdef uint8_t[256] special_of_first
+special_of_first[0] = SPECIAL_THIS_NETWORK
+special_of_first[10] = SPECIAL_PRIVATE
+special_of_first[127] = SPECIAL_LOOPBACK
+for _first in range(224, 255):
+    special_of_first[_first] = SPECIAL_MULTICAST if _first < 240 else SPECIAL_RESERVED
+for _first in (100, 169, 172, 192, 198, 203, 255):
+    special_of_first[_first] = LOOK_CLOSER
 del _first
 
 
@@ -256,29 +287,22 @@ cdef inline uint8_t special_of_198(uint32_t value) noexcept nogil:
 
 cdef inline uint8_t special_of_ipv4(uint32_t value) noexcept nogil:
     cdef uint32_t first = value >> 24
-    if not holds_special[first]:
-        return SPECIAL_GLOBAL
-    if first >= 224:
-        if first < 240:
-            return SPECIAL_MULTICAST
-        return SPECIAL_BROADCAST if value == <uint32_t>0xffffffff else SPECIAL_RESERVED
-    if first == 192:
+    cdef uint8_t special = special_of_first[first]
+    if special != LOOK_CLOSER:
+        return special
+    elif first == 192:
         return special_of_192(value)
-    elif first == 10:
-        return SPECIAL_PRIVATE
     elif first == 172:
         return SPECIAL_PRIVATE if value >> 20 == 0xac1 else SPECIAL_GLOBAL
     elif first == 100:
         return SPECIAL_SHARED if value >> 22 == 0x6440 >> 6 else SPECIAL_GLOBAL
-    elif first == 127:
-        return SPECIAL_LOOPBACK
-    elif first == 0:
-        return SPECIAL_THIS_NETWORK
     elif first == 169:
         return SPECIAL_LINK_LOCAL if value >> 16 == 0xa9fe else SPECIAL_GLOBAL
     elif first == 198:
         return special_of_198(value)
-    return SPECIAL_DOCUMENTATION if value >> 8 == 0xcb0071 else SPECIAL_GLOBAL
+    elif first == 203:
+        return SPECIAL_DOCUMENTATION if value >> 8 == 0xcb0071 else SPECIAL_GLOBAL
+    return SPECIAL_BROADCAST if value == <uint32_t>0xffffffff else SPECIAL_RESERVED
 
 
 cdef inline uint8_t special_of_2001(uint64_t hi, uint64_t lo) noexcept nogil:
@@ -350,7 +374,12 @@ cdef void from_ipv4(uint32_t value, Address* out) noexcept nogil:
 
 cdef void canonicalise(uint64_t hi, uint64_t lo, Address* out) noexcept nogil:
     cdef uint32_t ipv4 = 0
-    cdef uint8_t clothing = clothing_of(hi, lo, &ipv4)
+    cdef uint32_t first = <uint32_t>(hi >> 48)
+    cdef uint8_t clothing
+    if first >> 13 == 1 and first != 0x2001 and first != 0x2002 and first != 0x3fff:
+        out.hi, out.lo, out.family, out.special, out.clothing = hi, lo, 6, SPECIAL_GLOBAL, CLOTHING_NONE
+        return
+    clothing = clothing_of(hi, lo, &ipv4)
     if clothing != CLOTHING_NONE:
         from_ipv4(ipv4, out)
         out.clothing = clothing
@@ -364,18 +393,95 @@ cdef void canonicalise(uint64_t hi, uint64_t lo, Address* out) noexcept nogil:
         out.special = SPECIAL_DOCUMENTATION if hi >> 44 == 0x3fff0 else SPECIAL_GLOBAL
 
 
-cdef int parse_text(const char* text, Py_ssize_t length, Address* out) noexcept nogil:
-    # The lengths are checked here and at the top of the two parsers, before any byte is read; from there on each
-    # load is of bytes below `length`, or of the padded copy of a text that is shorter than a word.
+# Text. Each reader answers the family, 0 when the text is no address, and leaves the bits.
+
+cdef int read_scalar(const char* text, Py_ssize_t length, AddressBits* out) noexcept nogil:
+    # The lengths are checked at the top of the two parsers, before any byte is read; from there on each load is of bytes
+    # below `length`, or of the padded copy of a text that is shorter than a word.
     cdef uint32_t ipv4
-    cdef uint64_t hi, lo
     if length <= IPV4_TEXT_MAX and parse_ipv4(text, length, &ipv4) == 0:
-        from_ipv4(ipv4, out)
-        return 0
-    if parse_ipv6(text, length, &hi, &lo) == 0:
-        canonicalise(hi, lo, out)
-        return 0
-    return -1
+        out.lo = ipv4
+        return 4
+    return 6 if parse_ipv6(text, length, &out.hi, &out.lo) == 0 else 0
+
+
+cdef size_t read_lines_scalar(
+    const char* text, size_t length, AddressBits* out, size_t limit, size_t* consumed
+) noexcept nogil:
+    cdef size_t start = 0, end, count = 0
+    cdef const char* newline
+    while count < limit and start < length:
+        newline = <const char*>memchr(text + start, c"\n", length - start)
+        end = newline - text if newline != NULL else length
+        out[count].family = read_scalar(text + start, end - start, &out[count])
+        count += 1
+        start = end + 1
+    consumed[0] = min(start, length)
+    return count
+
+
+cdef inline int finish(int family, const AddressBits* bits, Address* out) noexcept nogil:
+    if family == 4:
+        from_ipv4(<uint32_t>bits.lo, out)
+    elif family == 6:
+        canonicalise(bits.hi, bits.lo, out)
+    else:
+        return -1
+    return 0
+
+
+# By pointer, or the compiler makes the scalar parser part of the short function that calls the others.
+ctypedef int (*TextReader)(const char* text, Py_ssize_t length, AddressBits* out) noexcept nogil
+cdef TextReader scalar_reader = read_scalar
+
+
+cdef inline int parse_text_by(int implementation, const char* text, Py_ssize_t length, Address* out) noexcept nogil:
+    cdef AddressBits bits
+    if implementation == SIMD_NONE:
+        return finish(scalar_reader(text, length, &bits), &bits, out)
+    return finish(simd_read(implementation, text, length, &bits), &bits, out)
+
+
+cdef inline int parse_padded_by(int implementation, const char* text, Py_ssize_t length, Address* out) noexcept nogil:
+    cdef AddressBits bits
+    if implementation == SIMD_NONE:
+        return finish(scalar_reader(text, length, &bits), &bits, out)
+    return finish(simd_read_padded(implementation, text, length, &bits), &bits, out)
+
+
+cdef inline Py_ssize_t parse_lines_by(
+    int implementation, const char* text, Py_ssize_t length, Address* out, Py_ssize_t limit, Py_ssize_t* consumed
+) noexcept nogil:
+    cdef AddressBits bits[SIMD_BLOCK_LINES]
+    cdef Py_ssize_t at = 0, lines = 0, index
+    cdef size_t count, used
+    while lines < limit and at < length:
+        count = min(limit - lines, <Py_ssize_t>SIMD_BLOCK_LINES)
+        if implementation == SIMD_NONE:
+            count = read_lines_scalar(text + at, length - at, bits, count, &used)
+        else:
+            count = simd_read_lines(implementation, text + at, length - at, bits, count, &used)
+        for index in range(<Py_ssize_t>count):
+            if finish(bits[index].family, &bits[index], &out[lines + index]) != 0:
+                memset(&out[lines + index], 0, sizeof(Address))
+        lines += <Py_ssize_t>count
+        at += <Py_ssize_t>used
+    consumed[0] = at
+    return lines
+
+
+cdef int parse_text(const char* text, Py_ssize_t length, Address* out) noexcept nogil:
+    return parse_text_by(fastest, text, length, out)
+
+
+cdef int parse_padded(const char* text, Py_ssize_t length, Address* out) noexcept nogil:
+    return parse_padded_by(fastest, text, length, out)
+
+
+cdef Py_ssize_t parse_lines(
+    const char* text, Py_ssize_t length, Address* out, Py_ssize_t limit, Py_ssize_t* consumed
+) noexcept nogil:
+    return parse_lines_by(fastest, text, length, out, limit, consumed)
 
 
 cdef inline int format_ipv4(uint32_t value, char* text) noexcept nogil:
@@ -582,3 +688,90 @@ def from_int(value, int family, /):
     else:
         raise ValueError("family must be 4 or 6, and the value 32 or 128 bits wide")
     return wrap(&address)
+
+
+def implementations():
+    """Return the names of the text parsers that this processor has: "scalar" first, the one in use last."""
+    return tuple([name for number, name in enumerate(IMPLEMENTATION_NAMES) if number == SIMD_NONE or simd_is_present(number)])
+
+
+cdef int implementation_of(str name) except -1:
+    if name not in implementations():
+        raise ValueError(f"this processor has no implementation {name!r}")
+    return IMPLEMENTATION_NAMES.index(name)
+
+
+def parse_with(str implementation not None, text, /):
+    """Return the canonical address of a bytes-like text, read by one of `implementations()`.
+
+    `None` when it is no address; `ValueError` for another implementation.
+    """
+    cdef int number = implementation_of(implementation)
+    cdef Py_buffer view
+    cdef Address address
+    PyObject_GetBuffer(text, &view, PyBUF_SIMPLE)
+    try:
+        return wrap(&address) if parse_text_by(number, <const char*>view.buf, view.len, &address) == 0 else None
+    finally:
+        PyBuffer_Release(&view)
+
+
+def parse_padded_with(str implementation not None, text, Py_ssize_t length, /):
+    """Return the canonical address of the first bytes of a bytes-like text, read by one of `implementations()`.
+
+    `None` when those are no address; `ValueError` for another implementation, a text of fewer than 64 bytes and a length
+    that it does not have.
+    """
+    cdef int number = implementation_of(implementation)
+    cdef Py_buffer view
+    cdef Address address
+    PyObject_GetBuffer(text, &view, PyBUF_SIMPLE)
+    try:
+        if view.len < ADDRESS_READABLE or not 0 <= length <= view.len:
+            raise ValueError("the text is shorter than what may be read of it")
+        return wrap(&address) if parse_padded_by(number, <const char*>view.buf, length, &address) == 0 else None
+    finally:
+        PyBuffer_Release(&view)
+
+
+def parse_lines_with(str implementation not None, text, Py_ssize_t limit, /):
+    """Return the addresses of the first lines of a bytes-like text, and how many bytes those lines are.
+
+    `None` for a line that is no address, an empty one too; at most `limit` lines. `ValueError` for an implementation that
+    is none of `implementations()`.
+    """
+    cdef int number = implementation_of(implementation)
+    cdef Py_ssize_t at = 0, count, index, consumed
+    cdef Py_buffer view
+    cdef Address addresses[SIMD_BLOCK_LINES]
+    canonicals = []
+    PyObject_GetBuffer(text, &view, PyBUF_SIMPLE)
+    try:
+        while at < view.len and len(canonicals) < limit:
+            count = min(limit - len(canonicals), <Py_ssize_t>SIMD_BLOCK_LINES)
+            count = parse_lines_by(number, <const char*>view.buf + at, view.len - at, addresses, count, &consumed)
+            canonicals += [wrap(&addresses[index]) if addresses[index].family else None for index in range(count)]
+            at += consumed
+    finally:
+        PyBuffer_Release(&view)
+    return canonicals, at
+
+
+def count_lines_with(str implementation not None, text, /):
+    """Return how many lines a bytes-like text has, and how many of them are addresses: `parse_lines_with` without objects.
+
+    `ValueError` for an implementation that is none of `implementations()`.
+    """
+    cdef int number = implementation_of(implementation)
+    cdef Py_ssize_t at = 0, lines = 0, good = 0, count, index, consumed
+    cdef Py_buffer view
+    cdef Address addresses[SIMD_BLOCK_LINES]
+    PyObject_GetBuffer(text, &view, PyBUF_SIMPLE)
+    while at < view.len:
+        count = parse_lines_by(number, <const char*>view.buf + at, view.len - at, addresses, SIMD_BLOCK_LINES, &consumed)
+        for index in range(count):
+            good += addresses[index].family != 0
+        lines += count
+        at += consumed
+    PyBuffer_Release(&view)
+    return lines, good

@@ -1,10 +1,15 @@
-"""Every text, every dress and every block of the registries, against `ipaddress` and the readable list."""
+"""Every text, every dress and every block of the registries, against `ipaddress` and the readable list.
+
+Every text is read by every implementation that this processor has; `read` is the one test body for all of them.
+"""
 
 from __future__ import annotations
 
 import copy
+import ctypes
 import ipaddress
 import itertools
+import mmap
 import pickle
 import random
 from typing import TYPE_CHECKING, cast
@@ -144,6 +149,25 @@ def facts(canonical: address.Canonical | None) -> oracle.Expected | None:
     return oracle.Expected(canonical.family, canonical.value, canonical.special, canonical.clothing)
 
 
+def encoded(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+
+
+def read(text: str | bytes) -> oracle.Expected | None:
+    """What `parse` and all implementations answer: the same."""
+    answer = facts(address.parse(text))
+    for implementation in address.implementations():
+        assert facts(address.parse_with(implementation, encoded(text))) == answer, (implementation, text)
+    return answer
+
+
+def read_in_place(text: memoryview) -> oracle.Expected | None:
+    """What all implementations answer for a text that stays where it is in memory."""
+    answers = {facts(address.parse_with(implementation, text)) for implementation in address.implementations()}
+    assert len(answers) == 1, (bytes(text), answers)
+    return answers.pop()
+
+
 def parsed(text: str | bytes) -> address.Canonical:
     canonical = address.parse(text)
     assert canonical is not None
@@ -169,14 +193,14 @@ def spellings(value: int) -> Iterator[str]:
 @pytest.mark.parametrize(("text", "why"), BAD, ids=[f"{index}-{why.replace(' ', '-')}" for index, (_, why) in enumerate(BAD)])
 def test_refuses_what_is_no_address(text: str, why: str) -> None:
     assert oracle.parse(text) is None, why
-    assert address.parse(text) is None
-    assert address.parse(text.encode()) is None
+    assert read(text) is None
+    assert read(text.encode()) is None
 
 
 @pytest.mark.parametrize("text", ["１.2.3.4", "1.2.3.٤", "::１", "::é", "1.2.3.4é", "\udc80", "1.2.3.\U0001d7d2"])  # noqa: RUF001
 def test_refuses_text_outside_ascii(text: str) -> None:
-    assert address.parse(text) is None
-    assert address.parse(text.encode("utf-8", "surrogatepass")) is None
+    assert read(text) is None
+    assert read(encoded(text)) is None
 
 
 @pytest.mark.parametrize("text", GOOD)
@@ -185,17 +209,57 @@ def test_any_one_byte_changed_is_judged_as_ipaddress_judges(text: str) -> None:
     for index in range(len(data)):
         for byte in range(256):
             changed = data[:index] + bytes([byte]) + data[index + 1 :]
-            assert facts(address.parse(changed)) == oracle.parse(changed), changed
+            assert read(changed) == oracle.parse(changed), changed
         shorter, longer = data[:index] + data[index + 1 :], data[:index] + data[index : index + 1] + data[index:]
-        assert facts(address.parse(shorter)) == oracle.parse(shorter), shorter
-        assert facts(address.parse(longer)) == oracle.parse(longer), longer
+        assert read(shorter) == oracle.parse(shorter), shorter
+        assert read(longer) == oracle.parse(longer), longer
 
 
 def test_every_short_text_of_separators_and_a_digit_is_judged_as_ipaddress_judges() -> None:
     for length in range(10):
         for letters in itertools.product("1:.", repeat=length):
             text = "".join(letters)
-            assert facts(address.parse(text)) == oracle.parse(text), text
+            assert read(text) == oracle.parse(text), text
+
+
+def test_every_text_of_dots_and_a_digit_as_long_as_an_ipv4_address_is_judged_as_ipaddress_judges() -> None:
+    for length in range(7, 16):
+        for letters in itertools.product("1.", repeat=length):
+            text = "".join(letters)
+            if text.count(".") == 3:
+                assert read(text) == oracle.parse(text), text
+            else:
+                assert read(text) is None, text
+
+
+def test_every_octet_of_up_to_four_digits_is_judged_as_ipaddress_judges() -> None:
+    octets = [f"{value:0{size}}" for size in range(1, 5) for value in range(10 ** min(size, 3))]
+    for place in range(4):
+        for octet in octets:
+            text = ".".join([*("25", "1", "109")[:place], octet, *("5", "31", "250")[place:]])
+            assert read(text) == oracle.parse(text), text
+
+
+def test_every_shape_of_an_ipv4_address_is_judged_as_ipaddress_judges() -> None:
+    octets = ["0", "9", "00", "05", "10", "99", "000", "099", "100", "255", "256", "300"]
+    for quad in itertools.product(octets, repeat=4):
+        text = ".".join(quad)
+        assert read(text) == oracle.parse(text), text
+
+
+def test_every_shape_of_an_ipv6_address_is_judged_as_ipaddress_judges() -> None:
+    dice = random.Random(4291)
+
+    def groups(count: int) -> list[str]:
+        sizes = dice.choices([1, 2, 3, 4, 5], [9, 9, 9, 27, 1], k=count)
+        return [f"{dice.getrandbits(20):05x}"[-size:] for size in sizes]
+
+    for _ in range(100):
+        for head, tail in itertools.product(range(9), repeat=2):
+            last = dice.choice(["", "", "", ":1.2.3.4", ":250.0.10.255", ":1.2.3.256"])
+            for gap in ("::", ":"):
+                text = ":".join(groups(head)) + gap + ":".join(groups(tail)) + last
+                assert read(text) == oracle.parse(text), text
 
 
 @pytest.mark.parametrize("text", GOOD)
@@ -204,14 +268,14 @@ def test_reads_the_same_from_str_and_bytes(text: str) -> None:
         __slots__ = ()
 
     expected = oracle.parse(text)
-    assert [facts(address.parse(form)) for form in (text, text.encode(), Text(text))] == [expected] * 3
+    assert [read(form) for form in (text, text.encode(), Text(text))] == [expected] * 3
 
 
 @given(IPV4)
 def test_ipv4_is_read_and_written_as_ipaddress_does(value: int) -> None:
     expected = ipaddress.IPv4Address(value)
     canonical = parsed(str(expected))
-    assert facts(canonical) == oracle.canonical(expected)
+    assert facts(canonical) == read(str(expected)) == oracle.canonical(expected)
     assert canonical.text == str(canonical) == str(expected)
     assert canonical.network_text == str(ipaddress.ip_network((value, 24), strict=False))
     assert canonical == address.from_int(value, 4) == address.parse_packed(expected.packed)
@@ -223,7 +287,7 @@ def test_ipv6_is_read_from_every_spelling_and_written_as_ipaddress_does(value: i
     canonical = address.from_int(value, 6)
     assert facts(canonical) == expected
     for text in spellings(value):
-        assert facts(address.parse(text)) == facts(address.parse(text.upper())) == expected, text
+        assert read(text) == read(text.upper()) == expected, text
     assert facts(address.parse_packed(value.to_bytes(16, "big"))) == expected
     plain = ipaddress.ip_address(expected.value) if expected.family == 4 else ipaddress.IPv6Address(expected.value)
     assert canonical.text == str(canonical) == str(plain)
@@ -238,19 +302,187 @@ PIECES = [":", "::", ".", "0", "00", "1", "9", "01", "255", "256", "1000", "f", 
 @settings(max_examples=1000)
 @given(st.one_of(st.text(ALPHABET, max_size=48), st.lists(st.sampled_from(PIECES), max_size=20).map("".join)))
 def test_text_like_an_address_is_judged_as_ipaddress_judges(text: str) -> None:
-    assert facts(address.parse(text)) == facts(address.parse(text.encode())) == oracle.parse(text)
+    assert read(text) == read(text.encode()) == oracle.parse(text)
 
 
 @settings(max_examples=1000)
 @given(st.lists(st.sampled_from(["0", "1", "ab", "FFFF", ""]), min_size=2, max_size=9), st.sampled_from(["", ":1.2.3.4"]))
 def test_groups_and_gaps_are_counted_as_ipaddress_counts(groups: list[str], quad: str) -> None:
     text = ":".join(groups) + quad
-    assert facts(address.parse(text)) == oracle.parse(text)
+    assert read(text) == oracle.parse(text)
 
 
 @given(st.one_of(st.binary(max_size=64), st.text(max_size=64)))
 def test_arbitrary_text_is_judged_as_ipaddress_judges(text: str | bytes) -> None:
-    assert facts(address.parse(text)) == oracle.parse(text)
+    assert read(text) == oracle.parse(text)
+
+
+TEXTS = [*GOOD, *(text for text, _ in BAD if len(text) <= 64)]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_stands_around_a_text_changes_nothing(text: str) -> None:
+    data, expected = text.encode(), oracle.parse(text)
+    for around in (b"0", b"1", b"9", b"f", b".", b":", b"::1", b"1.2.3.4", b"\n", b"\0", b"\xff", b"%"):
+        before, behind = (around * 64)[-64:], (around * 64)[:64]
+        for start in range(64, 64 + 17):
+            memory = memoryview(bytes(start - 64) + before + data + behind)
+            assert read_in_place(memory[start : start + len(data)]) == expected, (around, start)
+            for implementation in address.implementations():
+                canonical = address.parse_padded_with(implementation, memory[start:], len(data))
+                assert facts(canonical) == expected, (implementation, around, start)
+
+
+@pytest.mark.parametrize(("text", "length"), [(b"", 0), (b"::1" + bytes(60), 3), (b"::1" + bytes(61), 65), (bytes(64), -1)])
+def test_a_padded_text_has_all_that_may_be_read(text: bytes, length: int) -> None:
+    with pytest.raises(ValueError, match="shorter than what may be read"):
+        address.parse_padded_with("scalar", text, length)
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[memoryview]:
+    """A page of memory between two that end the process when they are touched."""
+    size, prot_none = mmap.PAGESIZE, 0
+    libc = ctypes.CDLL(None, use_errno=True)
+    pages = mmap.mmap(-1, 3 * size)
+    anchor = ctypes.c_char.from_buffer(pages)
+    start = ctypes.addressof(anchor)
+    del anchor
+    for guard in (start, start + 2 * size):
+        assert libc.mprotect(ctypes.c_void_p(guard), ctypes.c_size_t(size), prot_none) == 0, ctypes.get_errno()
+    with memoryview(pages) as whole, whole[size : 2 * size] as middle:
+        yield middle
+    pages.close()
+
+
+@pytest.mark.parametrize("filler", [b"\0", b"1", b":"])
+def test_no_byte_outside_a_text_has_to_be_readable(page: memoryview, filler: bytes) -> None:
+    for text in TEXTS:
+        data, expected = text.encode(), oracle.parse(text)
+        # At the start of the page, and where it ends up to a few bytes, or a whole load, before the end of the page.
+        for start in (0, *(len(page) - len(data) - rest for rest in (0, 1, 2, 3, 4, 5, 8, 15, 16, 31, 32, 63, 64))):
+            page[:] = filler * len(page)
+            page[start : start + len(data)] = data
+            with page[start : start + len(data)] as place:
+                assert read_in_place(place) == expected, (text, start)
+
+
+def expected_lines(text: bytes, limit: int) -> tuple[list[oracle.Expected | None], int]:
+    lines = text.removesuffix(b"\n").split(b"\n") if text else []
+    consumed = sum(len(line) + 1 for line in lines[:limit])
+    return [oracle.parse(line) for line in lines[:limit]], min(consumed, len(text))
+
+
+def read_lines(text: bytes | memoryview, limit: int) -> tuple[list[oracle.Expected | None], int]:
+    """What all implementations answer for the lines of a text."""
+    answers = []
+    for implementation in address.implementations():
+        canonicals, consumed = address.parse_lines_with(implementation, text, limit)
+        answers.append(([facts(canonical) for canonical in canonicals], consumed))
+    for answer in answers[1:]:
+        assert answer == answers[0]
+    return answers[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (b"", 0),
+        (b"\n", 1),
+        (b"\n\n", 2),
+        (b"1.2.3.4", 1),
+        (b"1.2.3.4\n", 1),
+        (b"1.2.3.4\n\n", 2),
+        (b"\n1.2.3.4", 2),
+        (b"1.2.3.4\r\n::1\r\n", 2),
+        (b"1.2.3.4\n::1\n", 2),
+        (b"1.2.3.4\n ::1\n::1 \nx", 4),
+        (b"\n" * 64, 64),
+        (b"\n" * 1000, 1000),
+        (b"::\n" * 1000, 1000),
+        (b"1.2.3.4" + b"0" * 1000 + b"\n::1", 2),
+        (b"x" * 64 + b"\n", 1),
+        (b"x" * 63 + b"\n", 1),
+        (b"x" * 10_000, 1),
+        (b"::1\0\n::1", 2),
+    ],
+)
+def test_lines_are_read_as_split_and_ipaddress_read_them(text: bytes, lines: int) -> None:
+    addresses, consumed = read_lines(text, 1 << 40)
+    assert (addresses, consumed) == expected_lines(text, 1 << 40)
+    assert (len(addresses), consumed) == (lines, len(text))
+
+
+ADDRESSES = st.one_of(IPV4.map(ipaddress.IPv4Address), IPV6.map(ipaddress.IPv6Address)).map(str)
+LINES = st.lists(st.one_of(ADDRESSES, st.sampled_from([*TEXTS, "", "", ""])))
+
+
+@given(LINES, st.sampled_from(["", "\n", "\n\n"]), st.one_of(st.just(1 << 40), st.integers(0, 200)))
+def test_any_lines_are_read_as_split_and_ipaddress_read_them(lines: list[str], end: str, limit: int) -> None:
+    text = ("\n".join(lines) + end).encode()
+    assert read_lines(text, limit) == expected_lines(text, limit)
+
+
+@settings(max_examples=1000)
+@given(st.text("1\n.:\r", max_size=200), st.integers(0, 200))
+def test_dense_lines_are_read_as_split_and_ipaddress_read_them(text: str, limit: int) -> None:
+    data = text.encode()
+    assert read_lines(data, limit) == expected_lines(data, limit)
+
+
+def test_lines_of_every_length_at_the_end_of_a_page_are_read_without_touching_the_next(page: memoryview) -> None:
+    dice = random.Random(64)
+    texts = [text for text in TEXTS if "\n" not in text]
+    for size in range(1, 300):
+        lines = "\n".join(dice.choices(texts, k=40)).encode()[-size:]
+        with page[-len(lines) :] as place:
+            place[:] = lines
+            assert read_lines(place, 1 << 40) == expected_lines(lines, 1 << 40)
+        with page[: len(lines)] as place:
+            place[:] = lines
+            assert read_lines(place, 1 << 40) == expected_lines(lines, 1 << 40)
+
+
+def test_blocks_of_lines_join_without_a_seam() -> None:
+    dice = random.Random(1000)
+    texts = [str(ipaddress.IPv4Address(dice.getrandbits(32))) for _ in range(900)]
+    texts += [str(ipaddress.IPv6Address(dice.getrandbits(128))) for _ in range(300)]
+    dice.shuffle(texts)
+    text = "\n".join(texts).encode()
+    assert read_lines(text, 1 << 40) == expected_lines(text, 1 << 40)
+    for implementation in address.implementations():
+        assert address.count_lines_with(implementation, text) == (len(texts), len(texts))
+        at, lines = 0, 0
+        while at < len(text):
+            addresses, consumed = address.parse_lines_with(implementation, memoryview(text)[at:], 7)
+            at, lines = at + consumed, lines + len(addresses)
+            assert None not in addresses
+        assert lines == len(texts)
+
+
+def test_lines_that_are_no_addresses_are_counted_but_not_as_addresses() -> None:
+    for implementation in address.implementations():
+        assert address.count_lines_with(implementation, b"1.2.3.4\n\n::1\r\n::1\nx") == (5, 2)
+        assert address.count_lines_with(implementation, b"") == (0, 0)
+
+
+def test_the_implementations_are_named() -> None:
+    present = address.implementations()
+    assert present[0] == "scalar"
+    assert set(present) <= set(address.IMPLEMENTATION_NAMES)
+    assert len(address.IMPLEMENTATION_NAMES) == len(set(address.IMPLEMENTATION_NAMES))
+
+
+@pytest.mark.parametrize("name", ["", "SCALAR", "sse9"])
+def test_an_implementation_that_does_not_exist_is_an_error_of_the_caller(name: str) -> None:
+    with pytest.raises(ValueError, match="no implementation"):
+        address.parse_with(name, b"1.2.3.4")
+    with pytest.raises(ValueError, match="no implementation"):
+        address.parse_padded_with(name, bytes(64), 7)
+    with pytest.raises(ValueError, match="no implementation"):
+        address.parse_lines_with(name, b"1.2.3.4", 1)
+    with pytest.raises(ValueError, match="no implementation"):
+        address.count_lines_with(name, b"1.2.3.4")
 
 
 @pytest.mark.parametrize(
