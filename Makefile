@@ -10,7 +10,7 @@ modules := $(patsubst %.pyx,%,$(notdir $(wildcard _fastpath/*.pyx)))
 dbip_version := 2.3.2026060513
 dbip := build/dbip-city/package
 
-.PHONY: help run test lint bench package embedded-db clean
+.PHONY: help run test nightly lint bench package embedded-db clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -21,6 +21,9 @@ run: $(VENV)/.run  ## start the service on the embedded database and the default
 
 test: $(VENV)/.dev  ## run the tests
 	$(bin)/python -m pytest
+
+nightly: $(VENV)/.dev  ## a million generated policies x pings x instants against the readable evaluator
+	REGIONRESOLVER_CASES=1000000 $(bin)/python -m pytest tests/test_policy_table.py -k 'readable_evaluator and not many'
 
 lint: $(VENV)/.dev  ## ruff, cython-lint, mypy --strict, stubtest
 	$(bin)/ruff check .

@@ -43,7 +43,6 @@ cdef struct RegionFacts:
     uint8_t is_subdivision
     uint8_t is_named
     uint8_t is_watched
-    uint8_t is_blind
 
 cdef struct PlmnFacts:
     uint16_t candidates[MAX_CANDIDATES]
@@ -55,6 +54,7 @@ cdef struct IpFacts:
     uint16_t country
     uint16_t subdivision
     uint8_t sources_disagree
+    uint8_t is_blind
 
 cdef struct Evidence:
     uint8_t ip_status

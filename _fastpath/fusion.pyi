@@ -17,9 +17,9 @@ class Fusion:
     def ip_count(self) -> int: ...
     def __new__(
         cls,
-        regions: Sequence[tuple[int, Sequence[int], Sequence[int], Sequence[int], bool, bool, bool, bool]],
+        regions: Sequence[tuple[int, Sequence[int], Sequence[int], Sequence[int], bool, bool, bool]],
         plmns: Sequence[tuple[Sequence[int], bool, int]],
-        ips: Sequence[tuple[int, int, bool]],
+        ips: Sequence[tuple[int, int, bool, bool]],
     ) -> Self: ...
     def resolve(
         self,

@@ -223,7 +223,7 @@ cdef void serving_with_ip(const RegionFacts* regions, uint16_t country, const Ip
     cdef const RegionFacts* within
     if ip.subdivision == 0:
         out.used |= IP
-        if regions[country].is_blind:
+        if ip.is_blind:
             out.conflicts |= SUBDIVISION_UNKNOWN
             answer(regions, country, SUBDIVISION_UNKNOWN_7, ROW_7, out)
         else:
@@ -299,7 +299,7 @@ cdef void ip_first(const RegionFacts* regions, const IpFacts* ip, const PlmnFact
     """Rows 9 to 11: no serving network, the phone is on Wi-Fi somewhere."""
     cdef uint16_t region = ip.subdivision if ip.subdivision else ip.country
     cdef uint8_t by_level = SUBDIVISION_BY_IP_2_11 if ip.subdivision else IP_ALONE_11
-    cdef bint is_blind = ip.subdivision == 0 and regions[ip.country].is_blind
+    cdef bint is_blind = ip.is_blind
     cdef int i
     cdef bint agrees = False
     cdef bint names_subdivision = False
@@ -348,10 +348,10 @@ cdef void sim_only(const RegionFacts* regions, const PlmnFacts* home, Resolution
 cdef class Fusion:
     """The tables that fusion reads, copied into C: regions, PLMN rows and the index's values; id 0 is "none" in each.
 
-    `regions`: (own_country, countries, members, without_service_from, is_subdivision, is_named, is_watched,
-    is_blind) a region. `plmns`: (candidates, is_override, confidence in hundredths) a PLMN row. `ips`: (country,
-    subdivision, sources_disagree) a value of the index. Raises ValueError for an id outside `regions` or a list
-    that is too long.
+    `regions`: (own_country, countries, members, without_service_from, is_subdivision, is_named, is_watched) a region.
+    `plmns`: (candidates, is_override, confidence in hundredths) a PLMN row. `ips`: (country, subdivision,
+    sources_disagree, is_blind) a value of the index; it is blind when no source that gave it could have told the
+    country's subdivisions apart. Raises ValueError for an id outside `regions` or a list that is too long.
     """
 
     def __cinit__(self, regions, plmns, ips):
@@ -366,23 +366,24 @@ cdef class Fusion:
         self._ips = <IpFacts*>calloc(max(self.ip_count, 1), sizeof(IpFacts))
         if self._regions == NULL or self._plmns == NULL or self._ips == NULL:
             raise MemoryError
-        for i, (own, countries, members, deserters, is_subdivision, is_named, is_watched, is_blind) in enumerate(regions):
+        for i, (own, countries, members, deserters, is_subdivision, is_named, is_watched) in enumerate(regions):
             region = &self._regions[i]
             region.own_country = checked(self.region_count, own)
             copy(self.region_count, region.countries, MAX_COUNTRIES, countries)
             copy(self.region_count, region.members, MAX_MEMBERS, members)
             copy(self.region_count, region.without_service_from, MAX_COUNTRIES, deserters)
             region.is_subdivision, region.is_named = is_subdivision, is_named
-            region.is_watched, region.is_blind = is_watched, is_blind
+            region.is_watched = is_watched
         for i, (candidates, is_override, confidence) in enumerate(plmns):
             plmn = &self._plmns[i]
             copy(self.region_count, plmn.candidates, MAX_CANDIDATES, candidates)
             plmn.candidate_count = len(candidates)
             plmn.is_override, plmn.confidence = is_override, confidence
-        for i, (country, subdivision, sources_disagree) in enumerate(ips):
+        for i, (country, subdivision, sources_disagree, is_blind) in enumerate(ips):
             self._ips[i].country = checked(self.region_count, country)
             self._ips[i].subdivision = checked(self.region_count, subdivision)
             self._ips[i].sources_disagree = sources_disagree
+            self._ips[i].is_blind = is_blind and not subdivision
 
     def __dealloc__(self):
         free(self._regions)

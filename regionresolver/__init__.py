@@ -2,12 +2,12 @@
 
 >>> from regionresolver import Resolver
 >>> with Resolver.open() as resolver:
-...     print(resolver.decide(serving="36801").verdict.effect)
+...     print(resolver.decide(serving="36801").effect)
 deny
 """
 
-from regionresolver.model import Conflict, Decision, Effect, Evidence, Region, Resolution, Signal, SignalStatus, Verdict
-from regionresolver.resolver import Resolver
+from regionresolver.model import Conflict, Effect, Evidence, Region, Resolution, Signal, SignalStatus, Verdict
+from regionresolver.resolver import Decision, Resolver
 
 __all__ = [
     "Conflict",

@@ -93,7 +93,8 @@ class Evidence:
     """One signal of a ping and what it says.
 
     `match` is the prefix that decided: an IP network as text (cut to /24 or /48) or PLMN digits; `None` without one.
-    `candidates` are region codes, the default first. `weight` is the confidence that this signal alone would give.
+    `candidates` are region codes, the default first. `weight` is the confidence that this signal alone
+    would give, before any limit of the row that decided.
     `detail` is the special-purpose class of a reserved address or the sort of a non-geographic PLMN, else `None`.
     """
 
@@ -174,16 +175,6 @@ class Verdict:
     shadow_effect: Effect | None = None
     shadow_rule: str | None = None
     trace: tuple[RuleTrace, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A resolution and what the policy says of it. `policy` is `name@version`; `id` is the ping's, echoed."""
-
-    resolution: Resolution
-    verdict: Verdict
-    policy: str
-    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

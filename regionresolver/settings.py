@@ -48,6 +48,12 @@ class Settings(BaseSettings):
     db: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="IP database, strongest first; a comma joins the IPv4 and IPv6 files of one. None: the embedded one."
     )
+    index: Path | None = Field(
+        None, description="Compiled index image that answers instead of databases; those of --db then only add their records."
+    )
+    any_regions: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Region that any IP database may claim an address for, whatever the order of the databases."
+    )
     policy: Path | None = Field(None, description="Policy file (TOML). None: the embedded default policy.")
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
         (), description="Network whose X-Forwarded-For and Forwarded headers count."
@@ -76,7 +82,7 @@ class Settings(BaseSettings):
         """Take values from the caller alone: `load_settings` merges the layers, for it also says where each came from."""
         return (init_settings,)
 
-    @field_validator("db", "trusted_proxies", mode="before")
+    @field_validator("db", "any_regions", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Read a list written as one text: a JSON list, or items separated by ';' (a comma joins the files of a source)."""

@@ -1,5 +1,7 @@
 """Errors as the contract says: request x status x code x the words of the answer; and that no input is echoed."""
 
+import asyncio
+import hashlib
 import json
 import logging
 import random
@@ -20,6 +22,7 @@ from tests.worlds import city_database
 
 LIMIT = 16 * 1024
 JSON = {"Content-Type": "application/json"}
+TRACKED = "0189b3f0-6d9a-7c3e-8f57-2f0a5f0e9d11"
 SECRET = "evil-words-368019876543210"
 
 
@@ -130,6 +133,9 @@ async def test_strict(client: aiohttp.ClientSession, body: bytes, code: str, poi
         ({"Content-Type": "evil"}, 415),
         ({"Content-Type": ""}, 415),
         ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, 415),
+        ({"Content-Type": "application/json", "Content-Encoding": "identity, gzip"}, 415),
+        ({"Content-Type": "application/json", "Content-Encoding": "identity\r\nContent-Encoding: gzip"}, 415),
+        ({"Content-Type": "application/json", "Content-Encoding": "identity\r\nContent-Encoding: Identity"}, 200),
     ],
 )
 async def test_media_types(service: Service, headers: Mapping[str, str], status: int) -> None:
@@ -157,6 +163,37 @@ async def test_a_body_over_the_limit_is_refused_before_it_has_arrived(service: S
     assert (answer.status, answer.document["code"]) == (413, "BODY_TOO_LARGE")
     assert answer.headers["connection"] == "close"
     assert answer.rest == b""
+
+
+async def test_a_body_over_the_limit_is_refused_before_it_is_asked_for(service: Service) -> None:
+    head = "POST /v1/decisions HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n"
+    answer = parse_answer(await service.exchange(head.format(LIMIT + 1).encode()))
+    assert (answer.status, answer.headers["connection"], answer.rest) == (413, "close", b"")
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(head.format(2).encode())
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(b"{}")
+    assert await reader.readline() == b"HTTP/1.1 422 Unprocessable Entity\r\n"
+    writer.close()
+
+
+async def test_a_refusal_instead_of_the_continue_ends_the_connection(service: Service) -> None:
+    head = (
+        b"POST /v1/decisions HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n"
+    )
+    answer = parse_answer(await service.exchange(head))
+    assert (answer.status, answer.headers["connection"], answer.rest) == (415, "close", b"")
+
+
+async def test_a_client_that_goes_in_the_middle_of_a_body_is_no_error(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    _, writer = await asyncio.open_connection("127.0.0.1", service.port)
+    writer.write(b"POST /v1/decisions HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
+    await asyncio.sleep(0.05)
+    writer.transport.abort()
+    await asyncio.sleep(0.05)
+    assert {found.levelname for found in caplog.records if found.name != "asyncio"} <= {"INFO"}
+    assert "connection_error" in [found.getMessage() for found in caplog.records]
 
 
 @pytest.mark.parametrize(
@@ -215,17 +252,22 @@ async def test_methods(client: aiohttp.ClientSession, method: str, path: str, al
 
 
 class BrokenResolver(Resolver):
-    """A resolver that fails on every ping, with input in the exception's message."""
+    """A resolver that, once it is open, fails on every ping with input in the exception's message."""
 
-    def resolve(self, **arguments: object) -> Any:
+    is_open = False
+
+    def resolve(self, **arguments: Any) -> Any:
+        if not self.is_open:
+            return super().resolve(**arguments)  # the policy's own tests
         raise DatabaseError(SECRET, SECRET) if arguments.get("sim") else RuntimeError(SECRET)
 
 
 @pytest.mark.parametrize("query", ["ip=8.8.8.8", "sim=36801"])
 async def test_a_fault_of_ours_is_a_500_without_details(
-    tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture, query: str
+    tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
     with BrokenResolver.open(db=city_database(tmp_path_factory.mktemp("city") / "city.mmdb")) as broken:
+        monkeypatch.setattr(BrokenResolver, "is_open", True)
         async with running(broken) as service, aiohttp.ClientSession(service.url) as client:
             async with client.get(f"/v1/resolve?{query}", headers={"X-Request-Id": "the-id"}) as response:
                 document = await problem(response)
@@ -314,19 +356,32 @@ def test_the_scrubber_passes_one_record_an_interval_and_counts_the_rest() -> Non
     assert "evil" not in logs.JsonFormatter().format(first)
 
 
+@pytest.mark.parametrize(("level", "passes"), [(logging.INFO, True), (logging.WARNING, False)])
+def test_a_client_that_is_gone_is_logged_at_info(caplog: pytest.LogCaptureFixture, level: int, *, passes: bool) -> None:
+    caplog.set_level(level, logger="aiohttp.server")
+    found = record("aiohttp.server", "%s", SECRET)
+    error = ConnectionResetError(SECRET)
+    found.levelno, found.exc_info = logging.ERROR, (type(error), error, None)
+    assert logs.AiohttpScrubber().filter(found) is passes
+    assert (found.levelno == logging.INFO) is passes
+
+
 async def test_the_access_log_names_routes_and_not_paths(resolver: Resolver, caplog: pytest.LogCaptureFixture) -> None:
     access = logging.getLogger(logs.ACCESS)
     caplog.set_level(logging.INFO, logger=logs.ACCESS)
     assert not access.disabled
     async with running(resolver, Settings(port=0)) as service, aiohttp.ClientSession(service.url) as client:
-        await client.get("/v1/resolve/84.0.1.1?sim=368019876543210", headers={"X-Request-Id": "r"})
+        await client.get("/v1/resolve/84.0.1.1?sim=368019876543210", headers={"X-Request-Id": TRACKED})
+        await client.get("/livez", headers={"X-Request-Id": "imsi-368019876543210"})
         await client.get("/evil-words")
         await service.exchange(b"evil-words\r\n\r\n")
     found = [json.loads(logs.JsonFormatter().format(entry)) for entry in caplog.records if entry.name == logs.ACCESS]
     assert [(line["method"], line["route"], line["status"]) for line in found] == [
         ("GET", "/v1/resolve/{ip}", 200),
+        ("GET", "/livez", 200),
         ("GET", None, 404),
         ("UNKNOWN", None, 400),
     ]
-    assert found[0]["request_id"] == "r"
+    assert found[0]["request_id"] == TRACKED
+    assert found[1]["request_id"] == "sha256:" + hashlib.sha256(b"imsi-368019876543210").hexdigest()[:16]
     assert not [line for line in found if "84.0.1.1" in str(line) or "evil" in str(line) or "9876543210" in str(line)]

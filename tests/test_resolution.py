@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +15,9 @@ from regionresolver.errors import (
     InvalidPlmnError,
     NoSignalError,
     PlmnNotStringError,
+    PolicyError,
 )
+from regionresolver.policy import shipped_policy
 from tests.worlds import city_database, country_database
 
 if TYPE_CHECKING:
@@ -269,22 +272,54 @@ def test_several_sources_report_their_disagreement(tmp_path: Path) -> None:
         assert [answer.country_code for answer in disputed.evidence[0].sources] == ["US", "CA"]
         assert both.lookup("1.2.0.1") == Region("DE", None)
         seen_by_second_only = both.resolve(ip="1.3.0.1")
-        assert (seen_by_second_only.region, seen_by_second_only.conflicts) == ("RU", (Conflict.SOURCES_DISAGREE,))
+        assert seen_by_second_only.region == "RU"
+        assert set(seen_by_second_only.conflicts) == {Conflict.SOURCES_DISAGREE, Conflict.SUBDIVISION_UNKNOWN}
     with Resolver.open(db=[country_database(tmp_path / "blind.mmdb", {"1.3.0.0/16": ("RU", None)}), second]) as blind_first:
         added = blind_first.resolve(ip="1.3.0.1")
         assert (added.region, added.conflicts) == ("UA-43", ()), "a source that sees no subdivision cannot disagree about one"
 
 
-def test_decide_reads_the_clock_only_without_an_instant(city: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_clock() -> dt.datetime:
-        raise AssertionError("the clock was read")
+def test_decide_takes_the_instant_that_it_is_given(tmp_path: Path) -> None:
+    policy = shipped_policy("example-2021")
+    with Resolver.open(db=city_database(tmp_path / "city.mmdb"), policy=policy) as resolver:
+        during = dt.datetime(2021, 9, 10, tzinfo=dt.UTC)
+        assert resolver.decide(serving="36801", at=during).effect == "deny"
+        assert resolver.decide(serving="36801").effect == "allow", "the ban of the example ended long ago"
+        assert resolver.decide(serving="36801", at=during).effect == "deny"
+        with pytest.raises(ValueError, match="time zone"):
+            resolver.decide(serving="36801", at=dt.datetime(2021, 9, 10))  # noqa: DTZ001 - what is refused
 
-    monkeypatch.setattr("regionresolver.resolver.engine.utc_now", no_clock)
-    assert city.decide(serving="36801", at=dt.datetime(2026, 11, 22, tzinfo=dt.UTC)).verdict.effect == "deny"
-    with pytest.raises(AssertionError, match="the clock was read"):
-        city.decide(serving="36801")
-    with pytest.raises(ValueError, match="time zone"):
-        city.decide(serving="36801", at=dt.datetime(2026, 11, 22))  # noqa: DTZ001 - what is refused
+
+ODD_AND_PLAIN: list[tuple[dict[str, object], dict[str, object]]] = [
+    ({"serving": {"mcc": "368", "mnc": "01"}}, {"serving": "368-01"}),
+    ({"serving": ("250", "33"), "ip": ipaddress.ip_address(SEVASTOPOL)}, {"serving": "250-33", "ip": SEVASTOPOL}),
+    ({"ip": ipaddress.ip_address(CU).packed, "sim": "36801"}, {"ip": CU, "sim": "36801"}),
+    ({"ip": "nonsense", "serving": "36801", "trace": True}, {"ip": "nonsense", "serving": "36801"}),
+    ({"serving": "36801", "sold_in": "DE", "strict": True}, {"serving": "36801", "sold_in": "DE"}),
+    ({"serving": "36801", "sku": "\u00e9"}, {"serving": "36801", "sku": "e"}),
+    ({"ip": "10.0.0.1", "serving": "90140", "sim": {"mcc": "1", "mnc": "1"}}, {"ip": "10.0.0.1", "serving": "90140", "sim": "1"}),
+]
+
+
+@pytest.mark.parametrize(("odd", "plain"), ODD_AND_PLAIN)
+def test_odd_and_plain_pings_are_decided_alike(city: Resolver, odd: dict[str, Any], plain: dict[str, Any]) -> None:
+    """The compiled entry parses plain texts, Python everything else: both must end in the same answer."""
+    one, other = city.decide(**odd), city.decide(**plain)
+    without_trace = [dataclasses.replace(found, match=None, sources=()) for found in one.resolution.evidence]
+    expected = [dataclasses.replace(found, match=None, sources=()) for found in other.resolution.evidence]
+    assert without_trace == expected
+    assert dataclasses.replace(one.resolution, evidence=()) == dataclasses.replace(other.resolution, evidence=())
+    assert dataclasses.replace(one.verdict, trace=()) == other.verdict
+    assert (one.effect, one.region, one.policy) == (other.effect, other.region, other.policy)
+    resolved = {name: value for name, value in plain.items() if name in {"ip", "serving", "sim"}}
+    assert city.resolve(**resolved) == other.resolution
+
+
+def test_an_answer_does_not_show_the_ping(city: Resolver) -> None:
+    decision = city.decide(ip="37.0.1.1", sim="250015556667778", id="ping-1")
+    for text in (repr(decision), repr(decision.resolution), repr(decision.verdict)):
+        assert "37.0.1.1" not in text
+        assert "5556667778" not in text
 
 
 def test_a_fact_that_cannot_be_used_counts_as_missing_and_is_named(city: Resolver) -> None:
@@ -292,3 +327,35 @@ def test_a_fact_that_cannot_be_used_counts_as_missing_and_is_named(city: Resolve
     assert decision.verdict.effect == "deny"
     assert decision.id == "ping-1"
     assert {notice.pointer for notice in decision.resolution.warnings} == {"/first_activated_at", "/sku"}
+
+
+def test_not_in_crimea_is_never_said_by_a_source_that_could_not_see_it(tmp_path: Path) -> None:
+    """Another source that sees Crimea elsewhere does not make the one that answered see it."""
+    blind = country_database(tmp_path / "country.mmdb", {"37.0.0.0/16": ("RU", None)})
+    seeing = city_database(tmp_path / "city.mmdb", {"46.0.0.0/16": ("UA", "43"), "5.0.0.0/16": ("DE", None)})
+    with Resolver.open(db=[blind, seeing]) as both:
+        for signals in ({"ip": RU}, {"ip": RU, "serving": "25001"}):
+            answer = both.resolve(ip=signals["ip"], serving=signals.get("serving"))
+            assert (answer.region, answer.confidence) == ("RU", 0.8)
+            assert Conflict.SUBDIVISION_UNKNOWN in answer.conflicts
+    with Resolver.open(
+        db=city_database(tmp_path / "partly.mmdb", {"37.0.0.0/16": ("RU", None), "78.0.0.0/16": ("UA", "14")})
+    ) as partly:
+        assert Conflict.SUBDIVISION_UNKNOWN in partly.resolve(ip=RU).conflicts, "it sees Donetsk, but not Crimea"
+        assert any("UA-43" in warning for warning in partly.warnings)
+
+
+def test_a_policy_that_fails_its_own_tests_is_refused(tmp_path: Path) -> None:
+    text = shipped_policy("default").read_text(encoding="utf-8")
+    failing = tmp_path / "failing.toml"
+    failing.write_text(text.replace('decision = "deny"', 'decision = "allow"', 1), encoding="utf-8")
+    with pytest.raises(PolicyError, match=r"failing\.toml.*Cuba is denied"):
+        Resolver.open(db=city_database(tmp_path / "city.mmdb"), policy=failing)
+
+
+def test_a_policy_that_lint_refuses_is_not_served(tmp_path: Path) -> None:
+    text = shipped_policy("default").read_text(encoding="utf-8")
+    endless = tmp_path / "endless.toml"
+    endless.write_text("\n".join(line for line in text.splitlines() if not line.startswith("review_by")), encoding="utf-8")
+    with pytest.raises(PolicyError, match=r"endless\.toml.*review_by"):
+        Resolver.open(db=city_database(tmp_path / "city.mmdb"), policy=endless)

@@ -2,9 +2,13 @@
 
 import asyncio
 import base64
+import datetime as dt
 import json
 import logging
+import re
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import cast
 
 import aiohttp
 import orjson
@@ -12,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from regionresolver import Resolver
+from regionresolver.resolver import parse_instant
 from regionresolver.service import request_id
 from regionresolver.service.connection import LINGER_S
 from regionresolver.service.pings import parse_ping
@@ -163,8 +168,12 @@ async def test_resolve_by_query(client: aiohttp.ClientSession, query: str, regio
 async def test_resolve_by_body_echoes_the_id(client: aiohttp.ClientSession) -> None:
     status, document = await post(client, "/v1/resolve", CUBAN | {"id": "p"})
     assert (status, document["id"], document["region"]) == (200, "p", "CU")
+    assert document["warnings"] == []
     status, document = await post(client, "/v1/resolve", CUBAN | {"id": 7})
     assert (status, document["id"]) == (200, None)
+    _, decided = await post(client, "/v1/decisions", CUBAN | {"id": 7})
+    assert document["warnings"] == decided["warnings"]
+    assert [found["pointer"] for found in cast("list[dict[str, str]]", document["warnings"])] == ["/id"]
 
 
 async def test_query_and_body_answer_the_same(client: aiohttp.ClientSession) -> None:
@@ -205,8 +214,20 @@ async def test_one_address_is_cacheable(client: aiohttp.ClientSession) -> None:
         etag = response.headers["ETag"]
         assert etag.startswith('"g')
         assert (await response.json())["region"] == "CU"
-    for known, status in [(etag, 304), (f"W/{etag}", 304), ("*", 304), (f'"x", {etag}', 304), ('"x"', 200), ("garbage", 200)]:
-        async with client.get("/v1/resolve/84.0.1.1", headers={"If-None-Match": known}) as response:
+    for known, status in [
+        ([etag], 304),
+        ([f"W/{etag}"], 304),
+        (["*"], 304),
+        ([f'"x", {etag}'], 304),
+        (['"x"', etag], 304),
+        (['"x"'], 200),
+        (['"*"'], 200),
+        (['"x", *'], 200),
+        ([etag.strip('"')], 200),
+        (["garbage"], 200),
+    ]:
+        lines = [("If-None-Match", line) for line in known]
+        async with client.get("/v1/resolve/84.0.1.1", headers=lines) as response:
             assert response.status == status, known
             assert response.headers["ETag"] == etag
             assert response.headers["Cache-Control"] == "private, max-age=300"
@@ -332,6 +353,27 @@ def test_request_id(given: list[str], *, taken: bool) -> None:
     assert taken or len(found) == 32
 
 
+@pytest.mark.parametrize(
+    ("identity", "logged"),
+    [
+        ("0189b3f0-6d9a-7c3e-8f57-2f0a5f0e9d11", True),
+        ("01ARZ3NDEKTSV4RRFFQ69G5FAV", True),
+        ("4bf92f3577b34da6a3ce929d0e0e4736", True),
+        ("368019876543210", False),
+        ("imsi368019876543210", False),
+        ("ping-84.0.1.1-0123456789", False),
+        ("2a02:20:0:0:1:2:3:4", False),
+        ("84-0-1-1-abcdefgh", False),
+        ("short", False),
+        ("x" * 65, False),
+    ],
+)
+def test_only_an_id_that_looks_random_is_logged_as_it_is(identity: str, *, logged: bool) -> None:
+    found = request_id.loggable(identity)
+    assert (found == identity) is logged
+    assert logged or re.fullmatch("sha256:[0-9a-f]{16}", found)
+
+
 async def test_the_request_id_is_on_answers_and_problems(client: aiohttp.ClientSession) -> None:
     for path in ("/livez", "/nope"):
         async with client.get(path, headers={"X-Request-Id": "my-id"}) as response:
@@ -402,6 +444,13 @@ LONG = b"x" * 9000
         pytest.param(POST + CHUNKED + b"\r\nZZ\r\n{}\r\n0\r\n\r\n", 400, id="bad chunk size"),
         pytest.param(GET + b"X: a\x00b\r\n\r\n", 400, id="NUL in a header"),
         pytest.param(GET + b"X: a\rb\r\n\r\n", 400, id="bare CR"),
+        pytest.param(b"GET /livez HTTP/0.9\r\nHost: a\r\n\r\n", 400, id="HTTP/0.9"),
+        pytest.param(b"FOO /livez HTTP/1.1\r\nHost: a\r\n\r\n", 501, id="unknown method"),
+        pytest.param(b"F(O /livez HTTP/1.1\r\nHost: a\r\n\r\n", 400, id="no method"),
+        pytest.param(GET + b"X: y\r\n" * 130 + b"\r\n", 431, id="too many headers"),
+        pytest.param(GET + (b"X: " + b"x" * 8100 + b"\r\n") * 120 + b"\r\n", 431, id="1 MB of headers"),
+        pytest.param(GET + (b"X: " + b"x" * 8100 + b"\r\n") * 5 + b"\r\n", 431, id="40 KB of headers"),
+        pytest.param(GET + (b"X: " + b"x" * 8100 + b"\r\n") * 5, 431, id="40 KB of a head without an end"),
         pytest.param(GET + b"X: " + LONG + b"\r\n\r\n", 431, id="long header"),
         pytest.param(b"GET /" + LONG + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431, id="long request line"),
         pytest.param(GET + b"Expect: evil-words\r\n\r\n", 417, id="unknown Expect"),
@@ -410,10 +459,12 @@ LONG = b"x" * 9000
     ],
 )
 async def test_odd_bytes_are_refused_and_the_connection_closed(service: Service, raw: bytes, status: int) -> None:
-    answer = parse_answer(await service.exchange(raw))
+    answered = await service.exchange(raw)
+    answer = parse_answer(answered)
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["connection"] == "close"
+    assert answered.startswith(b"HTTP/1.1 ")
     assert answer.document["status"] == status
     assert answer.document["request_id"] == answer.headers["x-request-id"]
     assert b"evil" not in answer.body
@@ -449,9 +500,36 @@ CHUNKS = b'8\r\n{"servin\r\nb\r\ng":"36801"}\r\n0\r\n\r\n'
     ],
 )
 async def test_unusual_but_right(service: Service, raw: bytes, status: int) -> None:
-    answer = parse_answer(await service.exchange(raw))
+    answered = await service.exchange(raw)
+    answer = parse_answer(answered)
+    assert answered.startswith(b"HTTP/1.1 ")
     assert answer.status == status
+    assert answer.headers["connection"] == "close"
     assert answer.headers["content-type"] in {"application/json", "application/problem+json"}
+
+
+async def test_a_head_and_a_body_within_their_limits_are_taken(service: Service) -> None:
+    head = POST + CLOSE[:-2] + (b"X: " + b"x" * 8000 + b"\r\n") * 4 + b"Content-Length: 16000\r\n\r\n"
+    body = b'{"serving":"36801"}'.ljust(16000)
+    assert parse_answer(await service.exchange(head + body)).status == 200
+    reader, writer = await asyncio.open_connection(LOOPBACK, service.port)
+    for start in range(0, len(head + body), 4000):
+        writer.write((head + body)[start : start + 4000])
+        await asyncio.sleep(0.001)
+    assert parse_answer(await asyncio.wait_for(reader.read(), 5)).status == 200
+    writer.close()
+
+
+async def test_a_head_that_grows_past_its_limit_is_refused_while_it_arrives(service: Service) -> None:
+    reader, writer = await asyncio.open_connection(LOOPBACK, service.port)
+    writer.write(GET)
+    answering = asyncio.ensure_future(reader.read())
+    for _ in range(40):
+        writer.write(b"X: " + b"x" * 1000 + b"\r\n")
+        await asyncio.sleep(0.001)
+    answer = parse_answer(await asyncio.wait_for(answering, 0.5))
+    assert (answer.status, answer.headers["connection"]) == (431, "close")
+    writer.close()
 
 
 async def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
@@ -552,6 +630,35 @@ async def test_shutting_down_finishes_the_request_in_hand(resolver: Resolver) ->
     assert (answer.status, answer.document["decision"]) == (200, "deny")
 
 
+@pytest.mark.parametrize("late", [0.0, 0.03])
+async def test_shutting_down_answers_who_has_connected_already(resolver: Resolver, late: float) -> None:
+    """The loop does not turn between the connects and the end, so all of them wait in the listener's queue."""
+    async with running(resolver) as service:
+        clients = [socket.create_connection((LOOPBACK, service.port)) for _ in range(50)]
+        if late:
+            for client in clients:
+                asyncio.get_running_loop().call_later(late, client.sendall, GET + b"\r\n")
+        else:
+            for client in clients:
+                client.sendall(GET + b"\r\n")
+    for client in clients:
+        with client:
+            answer = parse_answer(client.recv(9999))
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
+async def test_shutting_down_answers_what_has_been_sent_on_an_idle_connection(resolver: Resolver) -> None:
+    async with running(resolver) as service:
+        reader, writer = await asyncio.open_connection(LOOPBACK, service.port)
+        writer.write(GET + b"\r\n")
+        assert await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readuntil(b"}")
+        writer.get_extra_info("socket")._sock.send(GET + b"\r\n")
+    answer = parse_answer(await reader.read())
+    writer.close()
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+
+
 # --- bodies
 
 
@@ -591,6 +698,32 @@ def test_deep_nesting_is_refused_and_breaks_nothing() -> None:
     with pytest.raises(ProblemError):
         parse_ping(b'{"a":' + b"[" * depth + b"]" * depth + b"}")
     assert parse_ping(b'{"a":' + b"[" * 900 + b"]" * 900 + b"}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2021-06-01T00:00:00Z", "2021-06-01t00:00:00z", "2021-06-01T02:30:00.5+02:30", "2021-06-01T00:00:00.123456789-00:00"],
+)
+def test_an_instant_of_rfc_3339(text: str) -> None:
+    found = parse_instant(text)
+    assert found is not None
+    assert found.replace(microsecond=0).isoformat().startswith("2021-06-01T0")
+    assert found.astimezone(dt.UTC).replace(microsecond=0) == dt.datetime(2021, 6, 1, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2021W011T00+00", "20210101T000000Z", "2021-06-01T00:00:00,5Z", "2021-06-01T00:00:00+01:00:30", "2021-06-01T00:00Z",
+        "2021-06-01T00:00:00", "2021-06-01", "2021-06-01 00:00:00Z", "2021-02-29T00:00:00Z", "2021-06-01T24:00:00Z",
+        "2021-06-01T00:00:00+24:00", "2021-06-01T00:00:00+01:60", "2021-06-01T00:00:00+0100", "2021-06-01T00:00:00.Z",
+        "\u0662021-06-01T00:00:00Z", "2021-06-01T00:00:00Z\n", "",
+    ],
+)  # fmt: skip
+async def test_an_instant_that_rfc_3339_does_not_know(client: aiohttp.ClientSession, text: str) -> None:
+    assert parse_instant(text) is None
+    _, document = await post(client, "/v1/decisions", CUBAN | {"first_activated_at": text})
+    assert [found["pointer"] for found in cast("list[dict[str, str]]", document["warnings"])] == ["/first_activated_at"]
 
 
 # --- logs

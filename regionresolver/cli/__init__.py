@@ -14,7 +14,7 @@ from regionresolver.errors import PingError, RegionResolverError, SettingsError
 FAILED = 1
 USAGE = 2
 
-COMMANDS = ("serve", "lookup", "decide", "db", "config")
+COMMANDS = ("serve", "lookup", "decide", "db", "index", "config")
 
 
 class CommandLine(click.Group):

@@ -11,7 +11,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from regionresolver.cli.options import load, open_resolver, paper, settings_options
-from regionresolver.model import Decision, Effect, Evidence, RuleTrace
+from regionresolver.model import Effect, Evidence, RuleTrace
+from regionresolver.resolver import Decision, parse_instant
 from regionresolver.resolver.documents import Explain, decision_document
 
 _COLOURS = {Effect.ALLOW: "green", Effect.DENY: "red", Effect.REVIEW: "yellow"}
@@ -24,12 +25,9 @@ class Instant(click.ParamType[dt.datetime]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.datetime:
         """Read the text; click reports what is wrong, and exits with 2."""
-        try:
-            instant = dt.datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail("not an instant (2021-09-01T00:00:00Z)", param, ctx)
-        if instant.tzinfo is None:
-            self.fail("an instant needs its time zone (2021-09-01T00:00:00Z)", param, ctx)
+        instant = parse_instant(str(value))
+        if instant is None:
+            self.fail("not an instant with its time zone, as RFC 3339 writes it (2021-09-01T00:00:00Z)", param, ctx)
         return instant
 
 
@@ -48,7 +46,7 @@ class Instant(click.ParamType[dt.datetime]):
 @click.option(
     "--explain", type=click.Choice(["none", "reasons", "full"]), default="none", help="Add evidence; with full, rules too."
 )
-@settings_options("db", "policy")
+@settings_options("db", "index", "any_regions", "policy")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, as POST /v1/decisions answers.")
 def command(
     *,

@@ -52,7 +52,7 @@ class Answer:
 
 @click.command("lookup")
 @click.argument("addresses", metavar="IP...", nargs=-1, required=True)
-@settings_options("db", "policy")
+@settings_options("db", "index", "any_regions", "policy")
 @click.option("--record", is_flag=True, help="Add the databases' own records.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(addresses: Sequence[str], *, record: bool, as_json: bool, **values: object) -> None:
@@ -64,9 +64,13 @@ def command(addresses: Sequence[str], *, record: bool, as_json: bool, **values: 
     Examples:
       regionresolver lookup 203.0.113.7 2001:db8::1
       regionresolver lookup --db geolite2-city.mmdb --record 81.2.69.142
+      regionresolver lookup --index city.image --any-region crimea 81.2.69.142
       cut -d' ' -f1 access.log | regionresolver lookup --json -
     """
-    with open_resolver(load(values).settings) as resolver:
+    settings = load(values).settings
+    if record and settings.index and not settings.db:
+        click.echo("regionresolver: warning: an index image holds no records: give its databases too, with --db", err=True)
+    with open_resolver(settings) as resolver:
         answers = _answers(resolver, _texts(addresses), record=record)
         statuses = _print_lines(answers, record=record) if as_json else _print_table(list(answers), record=record)
     sys.exit(0 if SignalStatus.OK in statuses and SignalStatus.INVALID not in statuses else 1)

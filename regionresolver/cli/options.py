@@ -1,5 +1,7 @@
 """Options made from the settings' model, so that a flag, its help and its default cannot drift from it."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +19,21 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 PIPE_COLUMNS = 160
 
+LONG_S = 0.5
+"""What takes longer than this shows a progress bar."""
+
+_REFRESH_S = 0.1
+
 _METAVARS = {
     "host": "ADDRESS",
     "port": "PORT",
     "db": "FILE[,FILE]",
+    "index": "FILE",
+    "any_regions": "REGION",
     "policy": "FILE",
     "trusted_proxies": "NETWORK",
 }
+_OTHER_FLAGS = {"any_regions": ("--any-region",)}
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
@@ -46,27 +56,47 @@ def load(values: Mapping[str, object]) -> LoadedSettings:
 
 
 def open_resolver(settings: Settings) -> Resolver:
-    """Open the databases and the policy, with a progress bar on a terminal."""
+    """Open the databases or the image, and the policy; with a progress bar when it takes long, on a terminal."""
     with progress_bar() as progress:
-        return Resolver.open(settings.db or None, settings.policy, progress)
+        return Resolver.open(
+            settings.db or None, settings.policy, progress, index=settings.index, any_regions=settings.any_regions
+        )
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show bars on standard error, on a terminal, while the context lasts; give the function that moves them.
+    """Show bars on standard error while the context lasts, on a terminal and not before LONG_S; give what moves them.
 
     The function takes what is being done, how much of it is done, and how much there is; each task has its own bar.
     """
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
+    if not console.is_terminal:
+        yield lambda _what, _done, _total: None
+        return
+    # Without its thread: the service forks its workers after this.
+    bars = Progress(console=console, transient=True, auto_refresh=False)
+    tasks: dict[str, TaskID] = {}
+    drawn_at = time.monotonic()
 
-        def advance(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what)
-            bars.update(tasks[what], completed=done, total=total)
+    def advance(what: str, done: int, total: int) -> None:
+        nonlocal drawn_at
+        if what not in tasks:
+            tasks[what] = bars.add_task(what)
+        bars.update(tasks[what], completed=done, total=total)
+        if time.monotonic() - drawn_at > _REFRESH_S:
+            drawn_at = time.monotonic()
+            bars.refresh()
 
+    # A step that tells nothing for a while must not delay the first bar.
+    start = threading.Timer(LONG_S, bars.start)
+    start.start()
+    try:
         yield advance
+    finally:
+        start.cancel()
+        start.join()
+        if bars.live.is_started:
+            bars.stop()
 
 
 def paper() -> Console:
@@ -84,5 +114,6 @@ def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
     if get_origin(field.annotation) is Literal:
         return click.option(flag_name(name), name, type=click.Choice(get_args(field.annotation)), help=help_)
     if get_origin(field.annotation) is tuple:
-        return click.option(flag_name(name), name, multiple=True, metavar=_METAVARS[name], help=help_ + "  [repeatable]")
+        flags = (flag_name(name), *_OTHER_FLAGS.get(name, ()))
+        return click.option(*flags, name, multiple=True, metavar=_METAVARS[name], help=help_ + "  [repeatable]")
     return click.option(flag_name(name), name, metavar=_METAVARS.get(name, "NUMBER"), help=help_)

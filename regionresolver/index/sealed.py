@@ -113,9 +113,12 @@ def private_copy(image: ReadableBuffer) -> mmap.mmap:
 def read_image(path: str | Path) -> mmap.mmap:
     """Read an image file once, into sealed memory. Raises ImageError when it is missing, unreadable or empty."""
     try:
-        return private_copy(Path(path).read_bytes())
+        content = Path(path).read_bytes()
     except OSError as error:
         raise ImageError(path, f"it cannot be read: {error.strerror}", remedy="check the path, or compile it again") from None
+    if not content:
+        raise ImageError(path, "truncated: it is empty", remedy="compile it again")
+    return private_copy(content)
 
 
 def _seal(descriptor: int) -> mmap.mmap:

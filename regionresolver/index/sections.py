@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _fastpath.prefix_trie import PrefixTrie
 
 NOBODY = Region(None, None)
+BUILD_EPOCH_LIMIT = 253_402_300_800  # 10000-01-01: no date can be written of a later one
 
 
 class SectionError(ValueError):
@@ -135,5 +136,7 @@ def _facts(row: dict[str, object]) -> SourceFacts:
         raise TypeError
     if not isinstance(build_epoch, int) or not isinstance(files, list) or not isinstance(attribution, str | None):
         raise TypeError
+    if not 0 <= build_epoch < BUILD_EPOCH_LIMIT:
+        raise ValueError
     return SourceFacts(name, tuple(map(str, files)), database_type, build_epoch, sha256, attribution, frozenset())
 

@@ -1,10 +1,12 @@
 """What a policy file says, whether it is wise, and what it makes of a resolution."""
 
-from regionresolver.policy.evaluate import BUCKETS, LOW_CONFIDENCE, NO_EVIDENCE, CompiledPolicy, rollout_bucket
+from regionresolver.policy.evaluate import CompiledPolicy
 from regionresolver.policy.lint import Finding, Severity, lint
 from regionresolver.policy.load import MAX_POLICY_BYTES, SHIPPED, load_policy, shipped_policy
 from regionresolver.policy.model import Policy
 from regionresolver.policy.regions import RegionNames, RegionSet
+from regionresolver.policy.rules import BUCKETS, rollout_bucket
+from regionresolver.policy.table import LOW_CONFIDENCE, NO_EVIDENCE, Timeline
 from regionresolver.policy.testing import TestResult, run_tests
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "RegionSet",
     "Severity",
     "TestResult",
+    "Timeline",
     "lint",
     "load_policy",
     "rollout_bucket",

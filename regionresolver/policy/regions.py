@@ -16,6 +16,7 @@ The meaning of a word, which every condition on a region shares:
 from __future__ import annotations
 
 import difflib
+import string
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _CLOSE: Final = 0.75
 _NOT_TOO_FAR: Final = 0.6
+_SMALL: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 Place = tuple[str, str | None, str | None]
 
 
@@ -59,6 +61,11 @@ class RegionSet:
             or any(country_of(code) in self.countries for code in other.subdivisions)
             or any(country_of(code) in other.countries for code in self.subdivisions)
         )
+
+
+def fold(word: str) -> str:
+    """Answer a word with its ASCII letters small. Others stay: `str.upper` would make "SS", South Sudan, of "ß"."""
+    return word.translate(_SMALL)
 
 
 def country_of(subdivision: str) -> str:
@@ -126,17 +133,24 @@ class RegionNames:
         return RegionSet(countries, subdivisions, frozenset(whole))
 
     def place(self, word: str) -> Place:
-        """Answer region, country and subdivision of a word outside a resolution: a SIM's region or a sales region.
+        """Answer region, country and subdivision of a word: a resolution's region, a SIM's or a sales region.
 
-        Case does not matter. A word that is no region (a maker's own market code) is a region of that name, nowhere.
+        The case of ASCII letters does not matter. A word that is no region (a maker's own market code) is a region of
+        that name, nowhere.
         """
-        code = word.upper()
-        if code in self._catalogue.countries:
-            return code, code, None
-        if subdivision := self._subdivision(code):
-            return subdivision, country_of(subdivision), subdivision
-        row = self._catalogue.regions.get(word.lower())
-        return (word.lower(), row.country if row else None, None)
+        folded = fold(word)
+        return self.spellings.get(folded, (folded, None, None))
+
+    @cached_property
+    def spellings(self) -> dict[str, Place]:
+        """Map every word that lies somewhere, folded, to its place. Of equal words a code counts before a name."""
+        owners = {name: row.country for name, row in self._catalogue.regions.items()}
+        codes = [(code, code) for code in self._catalogue.subdivisions] + list(self._alias.items())
+        return {
+            **{fold(name): (name, owners.get(name), None) for name in self._members},
+            **{fold(word): (code, country_of(code), code) for word, code in codes},
+            **{fold(code): (code, code, None) for code in self._catalogue.countries},
+        }
 
     def expanded(self) -> dict[str, list[str]]:
         """Answer every named region with the codes of its members, countries first."""

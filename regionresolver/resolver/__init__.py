@@ -1,5 +1,9 @@
 """The library's face: `Resolver.open()`, `.lookup()`, `.resolve()`, `.decide()`."""
 
-from regionresolver.resolver.engine import Resolver, embedded_database
+from _fastpath.engine import MAX_FIELD_CHARACTERS
+from regionresolver.resolver.databases import embedded_database
+from regionresolver.resolver.decision import Decision
+from regionresolver.resolver.engine import Resolver
+from regionresolver.resolver.pings import parse_instant
 
-__all__ = ["Resolver", "embedded_database"]
+__all__ = ["MAX_FIELD_CHARACTERS", "Decision", "Resolver", "embedded_database", "parse_instant"]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from regionresolver.model import Decision, Evidence, Notice, Resolution, RuleTrace
+    from regionresolver.model import Evidence, Notice, Resolution, RuleTrace
+    from regionresolver.resolver.decision import Decision
 
 Explain = Literal["none", "reasons", "full"]
 

@@ -1,4 +1,4 @@
-"""One ping's signals: from what a caller wrote to parsed signals, with a notice for each that cannot be used.
+"""One ping's fields: from what a caller wrote to parsed ones, with a notice for each that cannot be used.
 
 A malformed value spoils its own signal only (one bad field must not lock a phone); `strict` raises instead.
 """
@@ -6,20 +6,34 @@ A malformed value spoils its own signal only (one bad field must not lock a phon
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from _fastpath.address import Canonical, from_int, parse, parse_packed
 from _fastpath.digit_trie import ParsedPlmn, parse_pair
 from _fastpath.digit_trie import parse_plmn as parse_digits
+from _fastpath.engine import MAX_FIELD_CHARACTERS
 from regionresolver.errors import InvalidAddressError, InvalidPlmnError, PlmnNotStringError
 from regionresolver.model import Notice
 
 AddressLike = str | bytes | int | IPv4Address | IPv6Address
 PlmnLike = str | tuple[str, str] | Mapping[str, object]
 
-MAX_FIELD_CHARACTERS = 256
-"""Longest text of a field that is echoed or matched (id, device_id, sku): far above what back ends send."""
+# `date-time` of RFC 3339, section 5.6. `datetime.fromisoformat` takes much more: ISO 8601's weeks, basic forms and commas.
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
+
+
+def parse_instant(text: str) -> dt.datetime | None:
+    """Return the instant that RFC 3339 text names, None for any other text (and for a leap second, which has no datetime)."""
+    if _RFC3339.fullmatch(text) is None or text[11:13] == "24":
+        return None
+    try:
+        return dt.datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None
 
 
 def parse_address(ip: object) -> Canonical | None:
@@ -57,38 +71,54 @@ def parse_plmn(value: object, pointer: str, *, is_sim: bool) -> ParsedPlmn | Non
 
 
 class ParsedSignals:
-    """The three signals after parsing: `None` where absent or invalid, and a notice for each invalid one."""
+    """The three signals of a ping after parsing.
 
-    __slots__ = ("home", "home_invalid", "ip", "ip_invalid", "notices", "serving", "serving_invalid")
+    `parsed` holds, for the IP, the serving PLMN and the SIM's, what was parsed (None where absent or invalid) and
+    whether it was given and is invalid.
+    """
+
+    __slots__ = ("parsed",)
 
     def __init__(self, ip: object, serving: object, sim: object, *, strict: bool) -> None:
         """Parse; with `strict` an invalid value raises InvalidAddressError or InvalidPlmnError."""
+        address = None if ip is None else parse_address(ip)
+        network = None if serving is None else parse_plmn(serving, "/serving", is_sim=False)
+        home = None if sim is None else parse_plmn(sim, "/sim", is_sim=True)
+        invalid = [given is not None and parsed is None for given, parsed in ((ip, address), (serving, network), (sim, home))]
+        if strict and invalid[0]:
+            raise InvalidAddressError("ip: not an IPv4 or IPv6 address", "/ip")
+        if strict and invalid[1]:
+            raise InvalidPlmnError("serving: not a PLMN (five or six digits)", "/serving")
+        if strict and invalid[2]:
+            raise InvalidPlmnError("sim: not a PLMN (five or six digits, or an IMSI)", "/sim")
+        self.parsed = (address, invalid[0], network, invalid[1], home, invalid[2])
+
+
+class Fields:
+    """The fields of a ping that are no signal; one that cannot be used counts as missing and leaves a notice."""
+
+    def __init__(self) -> None:
+        """Begin without notices."""
         self.notices: list[Notice] = []
-        self.ip = None if ip is None else parse_address(ip)
-        self.ip_invalid = ip is not None and self.ip is None
-        if self.ip_invalid:
-            if strict:
-                raise InvalidAddressError("ip: not an IPv4 or IPv6 address", "/ip")
-            self.notices.append(Notice("IP_INVALID", "/ip", "not an IPv4 or IPv6 address; the signal was not used"))
-        self.serving = None if serving is None else parse_plmn(serving, "/serving", is_sim=False)
-        self.serving_invalid = self._check(serving, self.serving, "serving", "five or six digits", strict=strict)
-        self.home = None if sim is None else parse_plmn(sim, "/sim", is_sim=True)
-        self.home_invalid = self._check(sim, self.home, "sim", "five or six digits, or an IMSI", strict=strict)
 
-    def _check(self, given: object, parsed: object, field: str, form: str, *, strict: bool) -> bool:
-        if given is None or parsed is not None:
-            return False
-        if strict:
-            raise InvalidPlmnError(f"{field}: not a PLMN ({form})", f"/{field}")
-        self.notices.append(Notice("PLMN_INVALID", f"/{field}", f"not a PLMN ({form}); the signal was not used"))
-        return True
+    def text(self, field: str, value: object) -> str | None:
+        """Return a text of at most MAX_FIELD_CHARACTERS, None for anything else."""
+        if value is None or (isinstance(value, str) and len(value) <= MAX_FIELD_CHARACTERS):
+            return value
+        self._refuse(field, f"not a text of at most {MAX_FIELD_CHARACTERS} characters")
+        return None
 
-
-def parse_instant(value: object) -> dt.datetime | None:
-    """Return an instant with its zone from a datetime or RFC 3339 text; None for anything else."""
-    if isinstance(value, str) and len(value) <= MAX_FIELD_CHARACTERS:
-        try:
-            value = dt.datetime.fromisoformat(value)
-        except ValueError:
+    def instant(self, field: str, value: object) -> dt.datetime | None:
+        """Return an instant with its zone from a datetime or RFC 3339 text, None for anything else."""
+        if value is None:
             return None
-    return value if isinstance(value, dt.datetime) and value.tzinfo is not None else None
+        instant = value
+        if isinstance(value, str) and len(value) <= MAX_FIELD_CHARACTERS:
+            instant = parse_instant(value)
+        if isinstance(instant, dt.datetime) and instant.tzinfo is not None:
+            return instant
+        self._refuse(field, "not an instant with a time zone (RFC 3339)")
+        return None
+
+    def _refuse(self, field: str, reason: str) -> None:
+        self.notices.append(Notice("FIELD_INVALID", f"/{field}", f"{reason}; the field was not used"))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from _fastpath.fusion import Fusion
+from regionresolver.errors import SettingsError
 
 if TYPE_CHECKING:
     from regionresolver.index import Index
@@ -17,27 +18,36 @@ if TYPE_CHECKING:
     from regionresolver.sources.catalogue import Catalogue
     from regionresolver.sources.plmn import PlmnRow, PlmnTable
 
-Facts = tuple[int, Sequence[int], Sequence[int], Sequence[int], bool, bool, bool, bool]
+Facts = tuple[int, Sequence[int], Sequence[int], Sequence[int], bool, bool, bool]
 
 
 class FusedAnswer(NamedTuple):
-    """What all sources together say of a network."""
+    """What all sources together say of a network.
+
+    `is_blind`: they name a country whose subdivisions matter, and none of those that say so could have told them apart.
+    """
 
     country: str | None
     subdivision: str | None
     sources_disagree: bool
+    is_blind: bool = False
 
 
 class Vocabulary:
     """Every region code that a resolution can name, numbered: countries, subdivisions, then named regions."""
 
-    def __init__(self, catalogue: Catalogue, plmns: PlmnTable, index: Index) -> None:
-        """Number the regions and compile the fusion's tables."""
+    def __init__(self, catalogue: Catalogue, plmns: PlmnTable, index: Index, any_regions: Sequence[str] = ()) -> None:
+        """Number the regions and compile the fusion's tables.
+
+        `any_regions` are the region words of `fuse_answers`' `listed`. Raises SettingsError for one that is unknown.
+        """
         self.catalogue = catalogue
-        visible = frozenset[str]().union(*(source.subdivisions for source in index.sources))
-        self.answers = tuple(
-            fuse_answers(answers, tuple(source.subdivisions for source in index.sources), catalogue) for answers in index.values
-        )
+        self.any_regions = tuple(any_regions)
+        self.listed = listed_codes(any_regions, catalogue)
+        subdivisions = tuple(source.subdivisions for source in index.sources)
+        unseen = frozenset[str]().union(*self.listed).intersection(catalogue.subdivisions).difference(*subdivisions)
+        self.warnings = tuple(f"any_regions names {code}, and no loaded database can see it" for code in sorted(unseen))
+        self.answers = tuple(fuse_answers(answers, subdivisions, catalogue, self.listed) for answers in index.values)
         seen = {answer.country for answer in self.answers if answer.country}
         self.codes: tuple[str | None, ...] = (
             None,
@@ -47,20 +57,18 @@ class Vocabulary:
         )
         self._ids = {code: number for number, code in enumerate(self.codes)}
         self.watched = frozenset(country for row in catalogue.subdivisions.values() for country in row.countries)
-        self.blind = frozenset(
-            country
-            for country in self.watched
-            if not any(country in row.countries and row.code in visible for row in catalogue.subdivisions.values())
-        )
         self.fusion = Fusion(
             [self._facts(code) for code in self.codes],
             [((), False, 0), *(self._plmn(row) for row in plmns.rows)],
-            [(self._ids[answer.country], self._ids[answer.subdivision], answer.sources_disagree) for answer in self.answers],
+            [
+                (self._ids[answer.country], self._ids[answer.subdivision], answer.sources_disagree, answer.is_blind)
+                for answer in self.answers
+            ],
         )
 
     def _facts(self, code: str | None) -> Facts:
         if code is None:
-            return 0, (), (), (), False, False, False, False
+            return 0, (), (), (), False, False, False
         if code in self.catalogue.subdivisions:
             row = self.catalogue.subdivisions[code]
             return (
@@ -69,7 +77,6 @@ class Vocabulary:
                 (),
                 self._all(row.without_service_from),
                 True,
-                False,
                 False,
                 False,
             )
@@ -86,9 +93,8 @@ class Vocabulary:
                 False,
                 True,
                 False,
-                False,
             )
-        return self._ids[code], (self._ids[code],), (), (), False, False, code in self.watched, code in self.blind
+        return self._ids[code], (self._ids[code],), (), (), False, False, code in self.watched
 
     def _countries(self, member: str) -> tuple[str, ...]:
         row = self.catalogue.subdivisions.get(member)
@@ -101,29 +107,67 @@ class Vocabulary:
         return tuple(self._ids[code] for code in codes)
 
 
-def fuse_answers(answers: Sequence[Region], subdivisions: Sequence[frozenset[str]], catalogue: Catalogue) -> FusedAnswer:
-    """Make one answer of what the sources say, the first that knows the address first (DOMAIN: an ordered list).
+def listed_codes(any_regions: Sequence[str], catalogue: Catalogue) -> tuple[frozenset[str], ...]:
+    """Expand each region word to its codes of countries and subdivisions. Raises SettingsError for an unknown word."""
+    for word in any_regions:
+        if word not in catalogue:
+            meant = catalogue.suggest(word)
+            hint = f"did you mean {meant!r}?" if meant else "give a code or a named region of the region catalogue"
+            raise SettingsError(f"any_regions: unknown region {word!r} ({hint})")
+    return tuple(frozenset(catalogue.regions[word].members if word in catalogue.regions else (word,)) for word in any_regions)
 
-    `subdivisions` are the ones that each source can see. A later source may only name a subdivision of the first
-    one's country that the first one cannot see; whatever else it says differently is disagreement.
+
+def fuse_answers(
+    answers: Sequence[Region],
+    subdivisions: Sequence[frozenset[str]],
+    catalogue: Catalogue,
+    listed: Sequence[frozenset[str]] = (),
+) -> FusedAnswer:
+    """Make one answer of what the sources say (DOMAIN: an ordered list; `any` for listed regions).
+
+    `listed` are regions as sets of codes: for the first of them that any source places the address in, the first such
+    source decides; without one the first that knows the address. `subdivisions` are the ones that each source can see.
+    Another source may only name a subdivision of the deciding one's country that the deciding one cannot see; whatever
+    else it says differently is disagreement.
     """
-    first = next((number for number, answer in enumerate(answers) if answer.country_code), None)
-    if first is None:
-        return FusedAnswer(None, None, sources_disagree=False)
-    country, subdivision = answers[first].country_code, answers[first].subdivision_code
-    disagree = False
-    for answer in answers[first + 1 :]:
-        if not answer.country_code:
-            continue
-        other = answer.subdivision_code
-        if other is None:
-            disagree |= answer.country_code not in _filed_under(country, subdivision, catalogue)
-        elif subdivision is None and other not in subdivisions[first] and country in catalogue.subdivisions[other].countries:
-            subdivision = other
-        else:
-            disagree |= other != subdivision
-    return FusedAnswer(country, subdivision, disagree)
+    known = [number for number, answer in enumerate(answers) if answer.country_code]
+    if not known:
+        return FusedAnswer(None, None, sources_disagree=False, is_blind=False)
+    claims = (number for codes in listed for number in known if _lies_in(answers[number], codes, catalogue))
+    deciding = next(claims, known[0])
+    country, subdivision = answers[deciding].country_code, answers[deciding].subdivision_code
+    if subdivision is None:
+        named = (answers[number].subdivision_code for number in known)
+        unseen = (code for code in named if code and code not in subdivisions[deciding])
+        subdivision = next((code for code in unseen if country in catalogue.subdivisions[code].countries), None)
+    disagree = any(
+        not _agrees(answers[number], subdivisions[number], country, subdivision, catalogue)
+        for number in known
+        if number != deciding
+    )
+    return FusedAnswer(
+        country, subdivision, disagree, subdivision is None and _is_blind(country, answers, subdivisions, catalogue)
+    )
 
 
-def _filed_under(country: str | None, subdivision: str | None, catalogue: Catalogue) -> tuple[str | None, ...]:
-    return catalogue.subdivisions[subdivision].countries if subdivision else (country,)
+def _is_blind(
+    country: str | None, answers: Sequence[Region], subdivisions: Sequence[frozenset[str]], catalogue: Catalogue
+) -> bool:
+    """Tell whether some subdivision filed under the country could not have been seen by any source that names it."""
+    watched = {row.code for row in catalogue.subdivisions.values() if country in row.countries}
+    seen = {code for answer, codes in zip(answers, subdivisions, strict=True) if answer.country_code == country for code in codes}
+    return not watched <= seen
+
+
+def _lies_in(answer: Region, codes: frozenset[str], catalogue: Catalogue) -> bool:
+    """Say whether an answer places the address in a region, as a policy's rule on the region would understand it."""
+    subdivision = answer.subdivision_code
+    country = catalogue.subdivisions[subdivision].country if subdivision else answer.country_code
+    return subdivision in codes or country in codes
+
+
+def _agrees(answer: Region, visible: frozenset[str], country: str | None, subdivision: str | None, catalogue: Catalogue) -> bool:
+    """Say whether a source's answer fits the one that is given; a source that cannot see a subdivision may leave it out."""
+    if answer.subdivision_code or subdivision is None:
+        return (answer.subdivision_code or answer.country_code) == (subdivision or country)
+    return answer.country_code in catalogue.subdivisions[subdivision].countries and subdivision not in visible

@@ -7,7 +7,7 @@ handler. `finish_headers` runs on every answer just before it is sent.
 from aiohttp import web
 
 from regionresolver.resolver import Resolver
-from regionresolver.service import handlers, health, logs, request_id
+from regionresolver.service import handlers, health, logs, pings, request_id
 from regionresolver.service.connection import note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
 from regionresolver.service.problems import Handler, answer_problems, close_after, hide_aiohttp_text
@@ -15,9 +15,9 @@ from regionresolver.service.state import STATE, ServiceState
 from regionresolver.settings import Settings
 
 ROUTES = (
-    web.post("/v1/decisions", handlers.decide),
+    web.post("/v1/decisions", handlers.decide, expect_handler=pings.hold_continue),
     web.get("/v1/resolve", handlers.resolve_query),
-    web.post("/v1/resolve", handlers.resolve_ping),
+    web.post("/v1/resolve", handlers.resolve_ping, expect_handler=pings.hold_continue),
     web.get("/v1/resolve/me", handlers.resolve_caller),
     web.get("/v1/resolve/{ip}", handlers.resolve_address),
     web.get("/v1/policy", handlers.show_policy),
@@ -45,9 +45,11 @@ def make_app(resolver: Resolver, settings: Settings) -> web.Application:
 @web.middleware
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request its id, and the log lines written on its behalf that id and the trace's."""
-    identity = request_id.taken_or_made(request.headers.getall(request_id.HEADER, []))
-    request[request_id.IDENTITY] = identity
-    logs.request_id_var.set(identity)
+    given = request.headers.getall(request_id.HEADER, [])
+    identity = request_id.taken_or_made(given)
+    logged = request_id.loggable(identity) if identity in given else identity
+    request[request_id.IDENTITY], request[request_id.LOGGED_IDENTITY] = identity, logged
+    logs.request_id_var.set(logged)
     logs.trace_id_var.set(request_id.trace_id(request.headers.getall("traceparent", [])))
     return await handler(request)
 
@@ -59,6 +61,7 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
     response.headers.update(standing_headers(identity))
     if cache_control is not None:
         response.headers["Cache-Control"] = cache_control
-    if request.app[STATE].draining:
+    unread = "Expect" in request.headers and not request.content.is_eof()  # the client may not send it any more
+    if unread or not response.keep_alive or request.app[STATE].draining:
         close_after(response)
     hide_aiohttp_text(response)

@@ -4,16 +4,36 @@
 the whole head, from the first byte (on a fresh connection: from the start), and more bytes do not extend it. A half-sent
 head behind a request that is not answered, or whose body was not read, is ended by the keep-alive time-out instead: never
 may a 408 follow an answer to another request.
+
+A head that has grown past its limit is refused while it still arrives (`guard` measures the whole ones), and every
+answer is HTTP/1.1, whatever version the request claims.
 """
 
 import asyncio
 import logging
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
 
-from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp import hdrs, web
+from aiohttp.http import StreamWriter
+from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, LineTooLong
+from multidict import CIMultiDict
 
 from regionresolver.service import logs, request_id
-from regionresolver.service.problems import BAD_REQUEST, HEADERS_TOO_LARGE, INTERNAL, REQUEST_TIMEOUT, Handler, Problem
+from regionresolver.service.problems import (
+    BAD_REQUEST,
+    CONTENT_TYPE,
+    HEAD_TOO_LARGE,
+    HEADERS_TOO_LARGE,
+    INTERNAL,
+    MAX_HEAD_BYTES,
+    METHOD_UNKNOWN,
+    REQUEST_TIMEOUT,
+    Handler,
+    Problem,
+)
 from regionresolver.settings import Settings
 
 SERVER_NAME = "regionresolver"
@@ -21,11 +41,31 @@ SERVER_NAME = "regionresolver"
 # Long enough to let a client that is still sending read the refusal before a reset, short enough for slow senders.
 LINGER_S = 1.0
 
+# While the service drains, a client that has just connected gets this long to begin its request.
+FRESH_S = 0.1
+
+# Enough of a head to tell a request line with a method that the parser does not know from bytes that are no HTTP.
+BEGINNING_BYTES = 1024
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) [!-~]+ HTTP/1\.[01]\r\n")
+_TOO_MANY_HEADERS = "Too many headers received"  # aiohttp has no type for it
+
 
 class Connection(web.RequestHandler):
     """One connection of the slow path: aiohttp's request handler under the service's deadlines."""
 
-    __slots__ = ("_busy", "_clock", "_dropping_body", "_head_deadline", "_head_started", "_head_timeout_s")
+    __slots__ = (
+        "_beginning",
+        "_busy",
+        "_clock",
+        "_dropping_body",
+        "_fresh_until",
+        "_head_bytes",
+        "_head_deadline",
+        "_head_started",
+        "_head_timeout_s",
+        "_heads_read",
+        "_refused",
+    )
 
     def __init__(self, server: web.Server, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         """Serve the application behind `server` (an `AppRunner`'s) on one connection."""
@@ -44,10 +84,16 @@ class Connection(web.RequestHandler):
         self._head_started = False
         self._busy = False
         self._dropping_body = False
+        self._beginning = b""
+        self._head_bytes = 0
+        self._heads_read = 0
+        self._refused = False
+        self._fresh_until = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline: a client that connects must ask."""
         super().connection_made(transport)
+        self._fresh_until = self._clock.time() + FRESH_S
         self._expect_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -56,23 +102,36 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Note that a head has begun, unless these bytes belong to the request in hand."""
-        if data and not self._busy and not self._dropping_body:
+        """Note that a head has begun, unless these bytes belong to the request in hand, and how long it has become."""
+        if self._refused:
+            return
+        reading_head = bool(data) and not self._busy and not self._dropping_body
+        if reading_head:
+            if not self._head_started:
+                self._beginning = data[:BEGINNING_BYTES]
             self._head_started = True
             if self._head_deadline is None:
                 self._expect_head()
+        heads_parsed = self._request_count
         super().data_received(data)
+        if reading_head and heads_parsed == self._request_count == self._heads_read:  # every byte is of an unfinished head
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse_head()
 
     @property
     def in_hand(self) -> bool:
-        """Say whether a request has begun to arrive and is not answered yet."""
-        return self._busy or self._head_started
+        """Say whether a request has begun to arrive and is not answered yet, or is likely to on a fresh connection."""
+        fresh = self._heads_read == 0 and self._clock.time() < self._fresh_until
+        return not self._refused and (self._busy or self._head_started or fresh)
 
     def head_read(self) -> None:
         """Take note that a request is in hand (called by the first middleware)."""
         self._busy = True
         self._dropping_body = False
         self._head_started = False
+        self._head_bytes = 0
+        self._heads_read += 1
         self._stop_deadline()
 
     def answered(self, *, body_read: bool) -> None:
@@ -92,10 +151,16 @@ class Connection(web.RequestHandler):
         self.log_exception("connection_error", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("half an answer is sent already")
+        if isinstance(exc, ConnectionError):
+            return _bare(Problem(BAD_REQUEST, "the connection ended before the request did", close=True))
         if isinstance(exc, LineTooLong):
             return _bare(Problem(HEADERS_TOO_LARGE, "a line of the head is longer than the limit", close=True))
+        if isinstance(exc, BadHttpMessage) and exc.message == _TOO_MANY_HEADERS:
+            return _bare(Problem(HEADERS_TOO_LARGE, "the head has more lines than the limit", close=True))
+        if isinstance(exc, BadHttpMethod) and _is_unknown_method(self._beginning):
+            return _bare(Problem(METHOD_UNKNOWN, "no path takes a method of this name", close=True))
         if status < web.HTTPInternalServerError.status_code:
-            return _bare(Problem(BAD_REQUEST, "the bytes are not an HTTP/1.1 request", close=True))
+            return _bare(Problem(BAD_REQUEST, "the bytes are not an HTTP/1.1 request with a known method", close=True))
         return _bare(Problem(INTERNAL, "the service could not answer", close=True))
 
     def _expect_head(self) -> None:
@@ -110,8 +175,36 @@ class Connection(web.RequestHandler):
         """Close; with 408 when half a head is there, silently when the client never began one."""
         self._head_deadline = None
         if self._head_started and self.transport is not None:
-            self.transport.write(_overdue_bytes(self._head_timeout_s))
+            problem = Problem(REQUEST_TIMEOUT, f"the head took more than {self._head_timeout_s:g} seconds")
+            self.transport.write(_answer_bytes(problem))
         self.force_close()
+
+    def _refuse_head(self) -> None:
+        """Answer 431 in the middle of a head; then drop what still comes, for an early close would lose the answer."""
+        self._refused = True
+        self._stop_deadline()
+        if self.transport is not None:
+            self.transport.write(_answer_bytes(HEAD_TOO_LARGE))
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        self._head_deadline = self._clock.call_later(LINGER_S, self.force_close)
+
+
+class Http11Writer(StreamWriter):
+    """A writer of answers that are HTTP/1.1 always: aiohttp repeats the version of the request, be it HTTP/9.9."""
+
+    async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
+        """Write the head of an answer under our own version (RFC 9110, section 2.5)."""
+        await super().write_headers("HTTP/1.1 " + status_line.partition(" ")[2], headers)
+
+
+def answer_in_http11(factory: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
+    """Wrap a server's `request_factory` so that the answers to its requests are HTTP/1.1."""
+
+    def make(message: Any, payload: Any, protocol: web.RequestHandler, writer: StreamWriter, task: Any) -> web.BaseRequest:
+        return factory(message, payload, protocol, Http11Writer(protocol, writer.loop), task)
+
+    return make
 
 
 @web.middleware
@@ -140,15 +233,20 @@ def standing_headers(identity: str) -> dict[str, str]:
     return {"Server": SERVER_NAME, request_id.HEADER: identity, "Cache-Control": "no-store"}
 
 
-def _overdue_bytes(timeout_s: float) -> bytes:
-    """Give the 408 as bytes: there is no request that aiohttp could answer."""
+def _is_unknown_method(beginning: bytes) -> bool:
+    match = _REQUEST_LINE.match(beginning)
+    return match is not None and match[1].decode("ascii") not in hdrs.METH_ALL
+
+
+def _answer_bytes(problem: Problem) -> bytes:
+    """Give a problem as the bytes of an answer, where there is no request that aiohttp could answer."""
     identity = request_id.taken_or_made([])
-    problem = Problem(REQUEST_TIMEOUT, f"the head took more than {timeout_s:g} seconds")
     body = problem.document(identity)
     headers = standing_headers(identity) | {
-        "Content-Type": "application/problem+json",
+        "Content-Type": CONTENT_TYPE,
         "Content-Length": str(len(body)),
         "Connection": "close",
     }
+    status = HTTPStatus(problem.kind.status)
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 408 Request Timeout\r\n{head}\r\n".encode("ascii") + body
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode("ascii") + body

@@ -3,6 +3,8 @@
 Nothing here waits but the reading of a body: a resolution takes microseconds, so it runs on the loop.
 """
 
+import dataclasses
+import re
 from typing import Any
 
 import orjson
@@ -12,7 +14,7 @@ from regionresolver.errors import InvalidAddressError
 from regionresolver.model import Resolution
 from regionresolver.resolver import Resolver
 from regionresolver.resolver.documents import Explain, decision_document, ping_arguments, resolution_document, signal_arguments
-from regionresolver.resolver.pings import MAX_FIELD_CHARACTERS
+from regionresolver.resolver.pings import Fields
 from regionresolver.service import pings
 from regionresolver.service.client_address import client_address
 from regionresolver.service.records import record_documents
@@ -21,6 +23,8 @@ from regionresolver.service.state import STATE, StandingDocument
 # The data behind one address changes with a generation only; five minutes of staleness are in the contract.
 ADDRESS_CACHE_CONTROL = "private, max-age=300"
 DOCUMENT_CACHE_CONTROL = "no-cache"
+
+_ETAGS = re.compile(r'"[^"]*"')
 
 
 async def decide(request: web.Request) -> web.Response:
@@ -39,9 +43,12 @@ async def resolve_ping(request: web.Request) -> web.Response:
     explain, strict, include = pings.explain(request), pings.strict(request), pings.include_record(request)
     ping = await pings.read_ping(request, state.settings.body_limit_bytes, state.settings.body_timeout_s)
     arguments: dict[str, Any] = signal_arguments(ping)
-    resolution = state.resolver.resolve(**arguments, strict=strict, trace=explain != "none")
+    fields = Fields()
+    id_ = fields.text("id", ping.get("id"))
+    found = state.resolver.resolve(**arguments, strict=strict, trace=explain != "none")
+    resolution = dataclasses.replace(found, warnings=(*found.warnings, *fields.notices))
     records = _records(state.resolver, ping.get("ip")) if include else None
-    return _json(_document(resolution, explain, records, _echoed(ping.get("id"))))
+    return _json(_document(resolution, explain, records, id_))
 
 
 async def resolve_query(request: web.Request) -> web.Response:
@@ -93,10 +100,6 @@ def _document(
     return document if records is None else document | {"records": records}
 
 
-def _echoed(id_: object) -> str | None:
-    return id_ if isinstance(id_, str) and len(id_) <= MAX_FIELD_CHARACTERS else None
-
-
 def _records(resolver: Resolver, ip: object) -> list[dict[str, object]]:
     """Give the databases' records of an address; none for an invalid one, which the resolution already tells."""
     try:
@@ -113,9 +116,9 @@ def _standing(request: web.Request, document: StandingDocument) -> web.Response:
 
 
 def _is_current(request: web.Request, etag: str) -> bool:
-    """Say whether `If-None-Match` holds `etag` (RFC 9110, section 13.1.2: weak comparison, or "*")."""
-    known = request.if_none_match or ()
-    return any(found.value in ("*", etag.strip('"')) for found in known)
+    """Say whether `If-None-Match` holds `etag` (RFC 9110, section 13.1.2: weak comparison, or a bare * on its own)."""
+    known = ",".join(request.headers.getall("If-None-Match", []))
+    return known.strip(" \t") == "*" or etag in _ETAGS.findall(known)
 
 
 def _json(document: dict[str, object], headers: dict[str, str] | None = None) -> web.Response:

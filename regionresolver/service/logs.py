@@ -1,6 +1,7 @@
 """Logging in one place: one line an event, as JSON or as text, on standard error.
 
-No line holds bytes of a request: our events have constant names and chosen fields, an exception is logged as its type
+No line holds bytes of a request, but for ids that look random (a trace id, and a request id that is not digested, see
+`request_id`): our events have constant names and chosen fields, an exception is logged as its type
 and the places it passed (never its message, which may quote input), and what aiohttp says of a broken connection is cut
 to one line of our own, at most one a second.
 """
@@ -20,7 +21,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
-from regionresolver.service.request_id import HEADER, IDENTITY
+from regionresolver.service.request_id import HEADER, IDENTITY, LOGGED_IDENTITY
 
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id_var: ContextVar[str | None] = ContextVar("trace_id", default=None)
@@ -124,15 +125,19 @@ class AiohttpScrubber(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Scrub the record in place; `False` when one has just been logged."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ConnectionError):  # nobody's fault: clients go
+            if not logging.getLogger(record.name).isEnabledFor(logging.INFO):
+                return False
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        elif isinstance(error, HttpProcessingError):  # the client's fault
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
         now_s = time.monotonic()
         if now_s < self._next_s:
             self._suppressed += 1
             return False
         self._next_s = now_s + self._interval_s
-        error = record.exc_info[1] if record.exc_info else None
         record.fields = (describe(error) if error else {}) | {"suppressed": self._suppressed}
-        if isinstance(error, HttpProcessingError):  # the client's fault
-            record.levelno, record.levelname = logging.WARNING, "WARNING"
         record.msg, record.args, record.exc_info, record.exc_text = "connection_error", None, None, None
         self._suppressed = 0
         return True
@@ -147,7 +152,8 @@ class AccessLog(AbstractAccessLogger):
         if isinstance(request, web.Request) and IDENTITY in request and request.match_info.route.resource is not None:
             route = request.match_info.route.resource.canonical  # a request that was never parsed has no match_info
         fields = {"method": request.method, "route": route, "status": response.status, "duration_ms": round(time * 1e3, 3)}
-        self.logger.info("request", extra={"fields": fields | {"request_id": response.headers.get(HEADER)}})
+        identity = request.get(LOGGED_IDENTITY) or response.headers.get(HEADER)  # without the first it is one of our own
+        self.logger.info("request", extra={"fields": fields | {"request_id": identity}})
 
     @property
     def enabled(self) -> bool:

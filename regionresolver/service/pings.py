@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from regionresolver.errors import PingError
 from regionresolver.resolver.documents import Explain
@@ -31,6 +31,15 @@ _JSON_TYPE = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"[ \t\r\n]*+(:?)', re.DOTALL)
 
 
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+async def hold_continue(request: web.Request) -> None:
+    """Leave the `100 Continue` to the reading of the body: aiohttp sends it before anything else has been looked at."""
+    if request.version == HttpVersion11 and not _expects_continue(request):
+        raise web.HTTPExpectationFailed
+
+
 async def read_ping(request: web.Request, limit_bytes: int, timeout_s: float) -> dict[str, object]:
     """Read a request's body as one JSON object of at most `limit_bytes`. Raises ProblemError."""
     _check_type(request)
@@ -42,7 +51,9 @@ def parse_ping(body: bytes) -> dict[str, object]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise ProblemError(BODY_NOT_JSON, "the body is not valid JSON in UTF-8") from None
+        raise ProblemError(
+            BODY_NOT_JSON, "the body is not JSON in UTF-8, or has half a surrogate pair or too many levels"
+        ) from None
     if not isinstance(document, dict):
         raise ProblemError(BODY_NOT_OBJECT, "a ping is one JSON object")
     if _keys_written(body) != _keys_kept(document):
@@ -76,7 +87,8 @@ def _check_type(request: web.Request) -> None:
             raise ProblemError(MEDIA_TYPE, "the body must be application/json", headers={"Accept": "application/json"})
         if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
             raise ProblemError(MEDIA_TYPE, "the body must be in UTF-8")
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+    codings = ",".join(request.headers.getall("Content-Encoding", ["identity"])).lower().split(",")
+    if any(coding.strip(" \t") != "identity" for coding in codings):
         raise ProblemError(MEDIA_TYPE, "the body must not be compressed", headers={"Accept-Encoding": "identity"})
 
 
@@ -85,6 +97,9 @@ async def _read_body(request: web.Request, limit_bytes: int, timeout_s: float) -
     too_large = ProblemError(BODY_TOO_LARGE, f"a ping may have {limit_bytes} bytes", close=True)
     if request.content_length is not None and request.content_length > limit_bytes:
         raise too_large
+    if _expects_continue(request):
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0  # the answer has not begun
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
@@ -95,6 +110,11 @@ async def _read_body(request: web.Request, limit_bytes: int, timeout_s: float) -
     except TimeoutError:
         raise ProblemError(REQUEST_TIMEOUT, f"the body took more than {timeout_s:g} seconds", close=True) from None
     return bytes(body)
+
+
+def _expects_continue(request: web.Request) -> bool:
+    """Say whether the client waits for a `100 Continue`; HTTP/1.0 has none."""
+    return request.version == HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue"
 
 
 def parameter(request: web.Request, name: str) -> str | None:

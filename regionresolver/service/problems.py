@@ -12,9 +12,13 @@ import orjson
 from aiohttp import web
 
 from regionresolver.errors import PingError, RegionResolverError
-from regionresolver.service import logs
+from regionresolver.service import logs, request_id
 
 CONTENT_TYPE = "application/problem+json"
+
+# Request line and headers together. nginx lets 4 buffers of 8 KiB through by default, so nothing that passed one is lost;
+# aiohttp alone limits lines and their number, which comes to 2 MB.
+MAX_HEAD_BYTES = 32 * 1024
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -40,8 +44,9 @@ REQUEST_TIMEOUT = Kind(408, "REQUEST_TIMEOUT", "The request did not arrive in ti
 BODY_TOO_LARGE = Kind(413, "BODY_TOO_LARGE", "The body is too large")
 MEDIA_TYPE = Kind(415, "MEDIA_TYPE", "The body is of a type that is not taken here")
 EXPECTATION_FAILED = Kind(417, "EXPECTATION_FAILED", "The request expects what is not offered")
-HEADERS_TOO_LARGE = Kind(431, "HEADERS_TOO_LARGE", "The request line or a header is too large")
+HEADERS_TOO_LARGE = Kind(431, "HEADERS_TOO_LARGE", "The request's head is too large")
 INTERNAL = Kind(500, "INTERNAL", "The service failed to answer")
+METHOD_UNKNOWN = Kind(501, "METHOD_UNKNOWN", "The method is not known")
 NOT_READY = Kind(503, "NOT_READY", "The service is not ready")
 DRAINING = Kind(503, "DRAINING", "The service is shutting down")
 
@@ -57,7 +62,7 @@ class Problem:
     extra: Mapping[str, object] = field(default_factory=dict)
     close: bool = False
 
-    def document(self, request_id: str) -> bytes:
+    def document(self, identity: str) -> bytes:
         """Give the problem as JSON, members in the order of the contract."""
         members: dict[str, object] = {
             "type": "/problems/" + self.kind.code.lower().replace("_", "-"),
@@ -68,20 +73,23 @@ class Problem:
         }
         if self.pointer:
             members["pointer"] = self.pointer
-        return orjson.dumps(members | {"request_id": request_id, **self.extra})
+        return orjson.dumps(members | {"request_id": identity, **self.extra})
 
-    def response(self, request_id: str) -> web.Response:
+    def response(self, identity: str) -> web.Response:
         """Give the problem as an answer; `close` ends the connection after it."""
         response = web.Response(
-            status=self.kind.status, body=self.document(request_id), headers=self.headers, content_type=CONTENT_TYPE
+            status=self.kind.status, body=self.document(identity), headers=self.headers, content_type=CONTENT_TYPE
         )
         if self.close:
             close_after(response)
         return response
 
 
+HEAD_TOO_LARGE = Problem(HEADERS_TOO_LARGE, f"the head is longer than {MAX_HEAD_BYTES} bytes", close=True)
+
+
 def close_after(response: web.StreamResponse) -> None:
-    """End the connection after an answer, and say so: aiohttp says nothing to what it takes for HTTP/1.0."""
+    """End the connection after an answer, and say so: aiohttp says nothing to HTTP/1.0."""
     response.headers["Connection"] = "close"
     response.force_close()
 
@@ -111,7 +119,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except ConnectionError:
         raise  # the client is gone: there is nobody to answer
     except Exception as error:  # noqa: BLE001 - the last resort: nothing that escapes may become a bare 500
-        return problem_of(error).response(logs.request_id_var.get() or "")
+        return problem_of(error).response(request.get(request_id.IDENTITY) or "")
 
 
 def problem_of(error: Exception) -> Problem:
@@ -131,7 +139,7 @@ def problem_of(error: Exception) -> Problem:
         case web.RequestPayloadError():
             return Problem(BAD_REQUEST, "the body's framing is malformed", close=True)
     logs.event(_log, logging.ERROR, "unexpected_error", error)
-    return Problem(INTERNAL, "the fault is logged under this request_id")
+    return Problem(INTERNAL, "the fault is logged under this request_id or its digest")
 
 
 def hide_aiohttp_text(response: web.StreamResponse) -> None:

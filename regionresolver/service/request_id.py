@@ -1,10 +1,13 @@
 """Who is asking, for logs: the request id (taken or made) and the trace id of a `traceparent`.
 
-A request id is at most 128 visible ASCII characters (0x21-0x7E); anything else is replaced, never repaired. The trace id
+A request id is at most 128 visible ASCII characters (0x21-0x7E); anything else is replaced, never repaired. It is echoed
+as it came, but a client may have put an address or an IMSI there: what is not shaped like a random id goes into the log
+as a digest, which `printf %s ID | sha256sum` finds again. The trace id
 is the second field of W3C Trace Context level 1, section 3.2: `version "-" trace-id "-" parent-id "-" flags`, lower-case
 hexadecimal, neither id all zeros, version not ff. It goes into log lines only.
 """
 
+import hashlib
 import re
 import secrets
 from collections.abc import Sequence
@@ -13,8 +16,15 @@ from aiohttp import web
 
 HEADER = "X-Request-Id"
 IDENTITY = web.RequestKey("identity", str)
+LOGGED_IDENTITY = web.RequestKey("logged_identity", str)
+
+DIGEST_CHARACTERS = 16
 
 _VISIBLE_ASCII = re.compile(r"[!-~]{1,128}")
+
+# UUIDs; else letters and digits alone, where an IP address has no place, without the digits of an IMSI or a phone number.
+_RANDOM = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|(?![0-9A-Za-z]*[0-9]{10})[0-9A-Za-z]{16,64}")
+
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-[!-~]*)?")
 
 
@@ -23,6 +33,13 @@ def taken_or_made(values: Sequence[str]) -> str:
     if len(values) == 1 and _VISIBLE_ASCII.fullmatch(values[0]):
         return values[0]
     return secrets.token_hex(16)
+
+
+def loggable(taken: str) -> str:
+    """Give an id that a client chose as the log may hold it: itself when it looks random, else `sha256:` and a digest."""
+    if _RANDOM.fullmatch(taken) is not None:
+        return taken
+    return "sha256:" + hashlib.sha256(taken.encode()).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def trace_id(values: Sequence[str]) -> str | None:

@@ -2,8 +2,8 @@
 
 The port is taken before the databases are read, so that a busy port is told at once and nobody is refused while they
 load. On SIGTERM the service says that it is not ready, still accepts for `drain_delay_s` (a load balancer needs that
-long to look away), closes the listener, lets the requests in hand finish and exits; SIGINT skips the delay, and so does
-a second signal.
+long to look away), takes what waits in the listener's queue, closes it, lets the requests in hand finish and exits;
+SIGINT skips the delay, and so does a second signal.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from regionresolver.errors import ServeError
 from regionresolver.resolver import Resolver
 from regionresolver.service import logs
 from regionresolver.service.app import make_app
-from regionresolver.service.connection import Connection
+from regionresolver.service.connection import Connection, answer_in_http11
 from regionresolver.service.state import STATE
 from regionresolver.settings import Settings
 
@@ -44,7 +44,9 @@ def run(settings: Settings) -> None:
     logs.configure(settings.log_level, settings.log_format, access=settings.access_log)
     listeners = listen(settings.host, settings.port)
     try:
-        with Resolver.open(settings.db or None, settings.policy) as resolver:
+        with Resolver.open(
+            settings.db or None, settings.policy, index=settings.index, any_regions=settings.any_regions
+        ) as resolver:
             for warning in resolver.warnings:
                 logs.event(_log, logging.WARNING, "start_warning", detail=warning)
             uvloop.run(_serve_until_signal(make_app(resolver, settings), settings, listeners))
@@ -79,13 +81,21 @@ async def serving(app: web.Application, settings: Settings, listeners: Sequence[
     server = runner.server
     if server is None:
         raise ServeError("the application did not start")
-    accepting = [await loop.create_server(lambda: Connection(server, settings, loop), sock=found) for found in listeners]
+    server.request_factory = answer_in_http11(server.request_factory)
+
+    def connect() -> Connection:
+        return Connection(server, settings, loop)
+
+    queues = [found.dup() for found in listeners]  # keeps the queue of a listener alive that its acceptor closes
+    accepting = [await loop.create_server(connect, sock=found) for found in listeners]
     try:
         yield
     finally:
         app[STATE].draining = True
         for acceptor in accepting:
             acceptor.close()
+        waiting = [client for queue in queues for client in _close_queue(queue)]
+        await asyncio.gather(*(loop.connect_accepted_socket(connect, client) for client in waiting), return_exceptions=True)
         await _finish(server, settings.shutdown_timeout_s)
         await runner.cleanup()
 
@@ -106,9 +116,33 @@ async def _serve_until_signal(app: web.Application, settings: Settings, listener
     logs.event(_log, logging.INFO, "stopped")
 
 
+def _close_queue(queue: socket.socket) -> list[socket.socket]:
+    """Close a listening socket that no acceptor reads any more; give the connections that the kernel had made for it.
+
+    For these clients the connection stands, and they may have sent their requests: a bare close would reset them.
+    """
+    waiting: list[socket.socket] = []
+    with queue:
+        queue.setblocking(False)
+        for _ in range(BACKLOG):  # where others share the queue it may never be empty
+            try:
+                client, _ = queue.accept()
+            except BlockingIOError:
+                break
+            except OSError:
+                continue  # this client is gone already
+            client.setblocking(False)
+            waiting.append(client)
+    return waiting
+
+
 async def _finish(server: web.Server, timeout_s: float) -> None:
-    """Let the requests in hand be answered: aiohttp's own shutdown stops reading, which would lose a body on its way."""
+    """Let the requests in hand be answered: aiohttp's own shutdown stops reading, which would lose a body on its way.
+
+    The first sleep lets the loop read what the kernel has already received on connections that seem idle.
+    """
     deadline = time.monotonic() + timeout_s
+    await asyncio.sleep(FINISH_POLL_S)
     while time.monotonic() < deadline and _any_in_hand(server):  # noqa: ASYNC110 - once in a process's life
         await asyncio.sleep(FINISH_POLL_S)
 

@@ -19,7 +19,6 @@ class World:
     members: dict[str, tuple[str, ...]] = field(default_factory=dict)
     deserted_by: dict[str, tuple[str, ...]] = field(default_factory=dict)
     watched: frozenset[str] = frozenset()
-    blind: frozenset[str] = frozenset()
 
     def countries(self, region: str) -> set[str]:
         """Return every country that a region is filed under."""
@@ -46,6 +45,7 @@ class Ip:
     country: str
     subdivision: str | None = None
     sources_disagree: bool = False
+    is_blind: bool = False
 
     @property
     def region(self) -> str:
@@ -132,7 +132,7 @@ def fuse(
                 confidence = min(confidence, 0.8)
             if sim_foreign_to(here):
                 row = "16"
-        elif ip.subdivision is None and here in world.blind:
+        elif ip.subdivision is None and ip.is_blind:
             confidence, row = 0.8, "7"
             conflicts.add("subdivision_unknown")
         elif ip.subdivision is None:
@@ -152,7 +152,7 @@ def fuse(
         return answer(region, confidence, "serving_plmn", row)
 
     if ip:
-        is_blind = ip.subdivision is None and ip.country in world.blind
+        is_blind = ip.subdivision is None and ip.is_blind
         alone = 0.6 if ip.subdivision else 0.8
         if home is None:
             confidence, row = alone, "11"

@@ -1,0 +1,62 @@
+"""The face in C of a whole decision: three parsed signals and a ping's facts in, resolution and verdict out."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t
+
+from _fastpath.address cimport Address, Canonical
+from _fastpath.digit_trie cimport DigitTrie, ParsedPlmn, Plmn
+from _fastpath.fusion cimport Evidence, Fusion, Resolution
+from _fastpath.policy_table cimport Facts, PolicyTable, Verdict
+from _fastpath.prefix_trie cimport PrefixTrie
+
+# What a ping says, parsed: a status of OK tells that the signal's field below it is filled in.
+cdef struct Signals:
+    Address address
+    Plmn serving
+    Plmn home
+    uint8_t ip_status
+    uint8_t serving_status
+    uint8_t home_status
+
+# What became of it. `serving_length` and `home_length` are the digits of the prefix that matched.
+cdef struct Answer:
+    Evidence evidence
+    Resolution resolution
+    Verdict verdict
+    uint8_t serving_length
+    uint8_t home_length
+
+cpdef int64_t now_us() noexcept nogil
+
+
+cdef class Decided:
+    cdef Engine _engine
+    cdef PolicyTable _table
+    cdef Signals _signals
+    cdef Answer _answer
+    cdef readonly str id
+    cdef readonly str lang
+    cdef readonly list notices
+    cdef readonly bint is_traced
+    cdef object _resolution
+    cdef object _verdict
+    cdef str _matched(self, const char* digits, uint8_t length)
+
+
+@cython.final
+cdef class Engine:
+    cdef PrefixTrie _trie
+    cdef DigitTrie _digits
+    cdef Fusion _fusion
+    cdef readonly object words
+    cdef type _decided
+    cdef object _table_at
+    cdef object _decide_odd
+    cdef PolicyTable _table
+    cdef void resolve(self, const Signals* signals, Answer* out) noexcept nogil
+    cdef PolicyTable _table_of(self, int64_t at_us)
+    cdef Decided _new(self)
+    cdef Decided _parsed(
+        self, Canonical ip, bint ip_is_invalid, ParsedPlmn serving, bint serving_is_invalid, ParsedPlmn home, bint home_is_invalid
+    )
+    cdef int _finish(self, Decided decided, Facts* facts, PolicyTable table) except -1

@@ -1,0 +1,106 @@
+from collections.abc import Callable
+from typing import Any, Final, Generic, Self, TypeVar, final
+
+from _fastpath.address import Canonical
+from _fastpath.digit_trie import DigitTrie, ParsedPlmn
+from _fastpath.fusion import Fusion
+from _fastpath.policy_table import PolicyTable
+from _fastpath.prefix_trie import PrefixTrie
+
+MAX_FIELD_CHARACTERS: Final[int]
+
+def now_us() -> int: ...
+
+class Decided:
+    @property
+    def words(self) -> Any: ...
+    @property
+    def id(self) -> str | None: ...
+    @property
+    def lang(self) -> str | None: ...
+    @property
+    def notices(self) -> list[Any] | None: ...
+    @property
+    def is_traced(self) -> bool: ...
+    @property
+    def resolution_ids(self) -> tuple[int, int, int, int, int, int, int, int]: ...
+    @property
+    def verdict_ids(self) -> tuple[int | None, int, int, int | None, int]: ...
+    @property
+    def effect_id(self) -> int: ...
+    @property
+    def region_id(self) -> int: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def ip_evidence(self) -> tuple[int, int, Canonical | None]: ...
+    @property
+    def serving_evidence(self) -> tuple[int, int, str | None]: ...
+    @property
+    def home_evidence(self) -> tuple[int, int, str | None]: ...
+    cached_resolution: Any
+    cached_verdict: Any
+
+D = TypeVar("D", bound=Decided)
+
+@final
+class Engine(Generic[D]):
+    def __new__(
+        cls,
+        trie: PrefixTrie,
+        digits: DigitTrie,
+        fusion: Fusion,
+        decided: type[D],
+        words: object,
+        table_at: Callable[[int], PolicyTable],
+        decide_odd: Callable[..., D],
+    ) -> Self: ...
+    @property
+    def words(self) -> Any: ...
+    def decide(
+        self,
+        *,
+        ip: object = None,
+        serving: object = None,
+        sim: object = None,
+        sku: object = None,
+        sold_in: object = None,
+        device_id: object = None,
+        first_activated_at: object = None,
+        lang: object = None,
+        at: object = None,
+        id: object = None,  # noqa: A002
+        strict: bool = False,
+        trace: bool = False,
+    ) -> D: ...
+    def decide_parsed(
+        self,
+        ip: Canonical | None,
+        ip_is_invalid: bool,
+        serving: ParsedPlmn | None,
+        serving_is_invalid: bool,
+        home: ParsedPlmn | None,
+        home_is_invalid: bool,
+        notices: list[Any],
+        *,
+        sku: bytes | None = None,
+        sold_in: bytes | None = None,
+        device_id: bytes | None = None,
+        first_activated_us: int | None = None,
+        lang: str | None = None,
+        id: str | None = None,  # noqa: A002
+        at_us: int | None = None,
+        trace: bool = False,
+    ) -> D: ...
+    def resolve_parsed(
+        self,
+        ip: Canonical | None,
+        ip_is_invalid: bool,
+        serving: ParsedPlmn | None,
+        serving_is_invalid: bool,
+        home: ParsedPlmn | None,
+        home_is_invalid: bool,
+        notices: list[Any],
+        *,
+        trace: bool = False,
+    ) -> D: ...

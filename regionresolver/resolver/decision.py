@@ -1,0 +1,180 @@
+"""Answers in words: what the compiled path leaves in ids, put into the model's objects when somebody asks.
+
+`Words` knows what the ids of one generation mean. A `Decision` is what `Resolver.decide` returns: the answer of the
+compiled path, whose `resolution` and `verdict` are made on first use and kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from _fastpath.engine import Decided
+from _fastpath.fusion import CONFLICT_BITS, ROW_NAMES, SIGNAL_ALONE, SIGNAL_BITS, STATUS_IDS
+from _fastpath.policy_table import EFFECT_IDS
+from regionresolver.model import (
+    Conflict,
+    Effect,
+    Evidence,
+    Notice,
+    Region,
+    Resolution,
+    Signal,
+    SignalStatus,
+    SourceAnswer,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from _fastpath.address import Canonical
+    from regionresolver.index import Index
+    from regionresolver.policy import CompiledPolicy
+    from regionresolver.resolver.vocabulary import Vocabulary
+    from regionresolver.sources.plmn import PlmnTable
+
+_CONFLICTS = [(CONFLICT_BITS[conflict.value], conflict) for conflict in Conflict]
+_BASIS = {SIGNAL_BITS[signal.value]: signal for signal in Signal}
+_STATUSES = {number: SignalStatus(name) for name, number in STATUS_IDS.items() if name != "absent"}
+_EFFECTS = {number: Effect(name) for name, number in EFFECT_IDS.items()}
+_INVALID = {
+    Signal.IP: Notice("IP_INVALID", "/ip", "not an IPv4 or IPv6 address; the signal was not used"),
+    Signal.SERVING_PLMN: Notice("PLMN_INVALID", "/serving", "not a PLMN (five or six digits); the signal was not used"),
+    Signal.HOME_PLMN: Notice("PLMN_INVALID", "/sim", "not a PLMN (five or six digits, or an IMSI); the signal was not used"),
+}
+
+
+class Decision(Decided):
+    """What the policy says of a phone, on a resolution. Immutable; equal to itself only.
+
+    `effect`, `region` and `confidence` are read from the compiled answer; `resolution` and `verdict` hold everything.
+    """
+
+    __slots__ = ()
+
+    @property
+    def effect(self) -> Effect:
+        """Allow, deny or review."""
+        return _EFFECTS[self.effect_id]
+
+    @property
+    def region(self) -> str | None:
+        """The most specific region code that the evidence supports."""
+        words: Words = self.words
+        return words.vocabulary.codes[self.region_id]
+
+    @property
+    def policy(self) -> str:
+        """The policy that decided, as `name@version`."""
+        words: Words = self.words
+        return words.policy.label
+
+    @property
+    def resolution(self) -> Resolution:
+        """The region with its evidence."""
+        words: Words = self.words
+        if self.cached_resolution is None:
+            self.cached_resolution = words.resolution(self)
+        found: Resolution = self.cached_resolution
+        return found
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the policy says, with its texts."""
+        words: Words = self.words
+        if self.cached_verdict is None:
+            self.cached_verdict = words.policy.worded(self.verdict_ids, self.lang)
+        found: Verdict = self.cached_verdict
+        return found
+
+    def __repr__(self) -> str:
+        """Show the effect and the region: nothing of the ping."""
+        return f"<Decision {self.effect} {self.region} by {self.policy}>"
+
+
+class Words:
+    """What the ids of one generation mean."""
+
+    def __init__(self, vocabulary: Vocabulary, index: Index, plmns: PlmnTable, policy: CompiledPolicy, generation: str) -> None:
+        """Keep the tables of the generation."""
+        self.vocabulary = vocabulary
+        self.policy = policy
+        self._index = index
+        self._plmns = plmns
+        self._generation = generation
+        self.regions = tuple(Region(answer.country, answer.subdivision) for answer in vocabulary.answers)
+
+    def resolution(self, decided: Decided) -> Resolution:
+        """Put an answer's resolution and evidence into words."""
+        region, country, subdivision, conflicts, confidence, basis, used, row = decided.resolution_ids
+        codes = self.vocabulary.codes
+        evidence = (
+            self._plmn_evidence(Signal.SERVING_PLMN, *decided.serving_evidence, used),
+            self._plmn_evidence(Signal.HOME_PLMN, *decided.home_evidence, used),
+            self._ip_evidence(*decided.ip_evidence, used, trace=decided.is_traced),
+        )
+        given = tuple(found for found in evidence if found is not None)
+        return Resolution(
+            region=codes[region],
+            country=codes[country],
+            subdivision=codes[subdivision],
+            region_name=self.policy.names.name_of(codes[region], codes[country], codes[subdivision]) if region else None,
+            confidence=confidence / 100,
+            basis=_BASIS.get(basis),
+            conflicts=tuple([conflict for bit, conflict in _CONFLICTS if conflicts & bit]),
+            evidence=given,
+            row=ROW_NAMES[row],
+            warnings=(
+                *[_INVALID[found.signal] for found in given if found.status is SignalStatus.INVALID],
+                *(decided.notices or ()),
+            ),
+            data=self._generation,
+        )
+
+    def _plmn_evidence(self, signal: Signal, status: int, value: int, match: str | None, used: int) -> Evidence | None:
+        if status not in _STATUSES:
+            return None
+        if value == 0:
+            return Evidence(signal, _STATUSES[status], None, (), 0.0, used=False)
+        row = self._plmns.rows[value - 1]
+        weight = SIGNAL_ALONE["home_plmn"] / 100
+        if signal is Signal.SERVING_PLMN:
+            weight = row.confidence or SIGNAL_ALONE["serving_ambiguous" if len(row.candidates) > 1 else "serving_plmn"] / 100
+        return Evidence(
+            signal,
+            _STATUSES[status],
+            match,
+            row.candidates,
+            weight if row.candidates else 0.0,
+            used=bool(used & SIGNAL_BITS[signal]),
+            detail=row.sort,
+        )
+
+    def _ip_evidence(self, status: int, value: int, canonical: Canonical | None, used: int, *, trace: bool) -> Evidence | None:
+        if status not in _STATUSES:
+            return None
+        if canonical is None or status != STATUS_IDS["ok"]:
+            return Evidence(
+                Signal.IP, _STATUSES[status], None, (), 0.0, used=False, detail=canonical.special if canonical else None
+            )
+        region = self.regions[value]
+        sources = zip(self._index.sources, self._index.values[value], strict=True) if trace else ()
+        return Evidence(
+            Signal.IP,
+            _STATUSES[status],
+            self._matched_network(canonical) if trace else None,
+            tuple(code for code in (region.subdivision_code or region.country_code,) if code),
+            SIGNAL_ALONE["ip_subdivision" if region.subdivision_code else "ip"] / 100,
+            used=bool(used & SIGNAL_BITS[Signal.IP]),
+            sources=tuple(SourceAnswer(source.name, answer.country_code, answer.subdivision_code) for source, answer in sources),
+        )
+
+    def _matched_network(self, canonical: Canonical) -> str | None:
+        """Return the longest network that a database stores for the address, cut to /24 or /48."""
+        networks = [network for _, network, _ in self._index.records(canonical)]
+        if not networks:
+            return None
+        longest = max(networks, key=_prefix_len)
+        return longest if _prefix_len(longest) <= (24 if canonical.family == 4 else 48) else canonical.network_text
+
+
+def _prefix_len(network: str) -> int:
+    return int(network.rpartition("/")[2])
