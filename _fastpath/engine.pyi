@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from typing import Any, Final, Generic, Self, TypeVar, final
 
+from typing_extensions import disjoint_base
+
 from _fastpath.address import Canonical
 from _fastpath.digit_trie import DigitTrie, ParsedPlmn
 from _fastpath.fusion import Fusion
@@ -11,6 +13,7 @@ MAX_FIELD_CHARACTERS: Final[int]
 
 def now_us() -> int: ...
 
+@disjoint_base
 class Decided:
     @property
     def words(self) -> Any: ...
@@ -41,19 +44,19 @@ class Decided:
     cached_resolution: Any
     cached_verdict: Any
 
-D = TypeVar("D", bound=Decided)
+_D = TypeVar("_D", bound=Decided)
 
 @final
-class Engine(Generic[D]):
+class Engine(Generic[_D]):
     def __new__(
         cls,
         trie: PrefixTrie,
         digits: DigitTrie,
         fusion: Fusion,
-        decided: type[D],
+        decided: type[_D],
         words: object,
         table_at: Callable[[int], PolicyTable],
-        decide_odd: Callable[..., D],
+        decide_odd: Callable[..., _D],
     ) -> Self: ...
     @property
     def words(self) -> Any: ...
@@ -72,7 +75,7 @@ class Engine(Generic[D]):
         id: object = None,  # noqa: A002
         strict: bool = False,
         trace: bool = False,
-    ) -> D: ...
+    ) -> _D: ...
     def decide_parsed(
         self,
         ip: Canonical | None,
@@ -91,7 +94,7 @@ class Engine(Generic[D]):
         id: str | None = None,  # noqa: A002
         at_us: int | None = None,
         trace: bool = False,
-    ) -> D: ...
+    ) -> _D: ...
     def resolve_parsed(
         self,
         ip: Canonical | None,
@@ -103,4 +106,4 @@ class Engine(Generic[D]):
         notices: list[Any],
         *,
         trace: bool = False,
-    ) -> D: ...
+    ) -> _D: ...
