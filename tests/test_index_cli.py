@@ -252,7 +252,9 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_build_leaves_no_file(city: Path, tmp_path: Path, number: signal.Signals) -> None:
     code = (
-        "import sys, time, regionresolver.cli.index as index\n"
+        # A shell that runs the tests in the background lets them ignore SIGINT.
+        "import signal, sys, time, regionresolver.cli.index as index\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "index.compile_databases = lambda *_: (print('compiling', flush=True), time.sleep(60))\n"
         "from regionresolver.cli import main\n"
         "main(sys.argv[1:])"
@@ -265,9 +267,13 @@ def test_an_interrupted_build_leaves_no_file(city: Path, tmp_path: Path, number:
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "compiling\n"
-    process.send_signal(number)
-    _, told = process.communicate(timeout=PATIENCE_S)
+    try:
+        assert process.stdout.readline() == "compiling\n"
+        process.send_signal(number)
+        _, told = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode != 0
     assert "Traceback" not in told
     assert os.listdir(tmp_path) == []
