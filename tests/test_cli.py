@@ -1,8 +1,6 @@
 """The command line: through click's runner, and as real processes where signals, pipes and exit status count."""
 
 import json
-import logging
-import os
 import re
 import signal
 import socket
@@ -19,7 +17,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from regionresolver.cli import COMMANDS, main
-from regionresolver.service import logs
 from regionresolver.settings import Settings
 from tests.mmdb_builder import build_mmdb
 from tests.worlds import city_database, country_database
@@ -28,19 +25,7 @@ ROOT = Path(__file__).parents[1]
 PATIENCE_S = 30
 
 
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("REGIONRESOLVER_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    root, access = logging.getLogger(), logging.getLogger(logs.ACCESS)
-    handlers, level, disabled = root.handlers[:], root.level, access.disabled
-    yield
-    root.handlers[:], access.disabled = handlers, disabled
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("bare_environment", "logging_as_it_was")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import signal
@@ -27,32 +26,19 @@ from regionresolver.errors import DatabaseError, ImageError
 from regionresolver.index import Index, Source, compile_sources
 from regionresolver.index.compare import compare
 from regionresolver.index.image_file import MAGIC, check_target, write_image
-from regionresolver.service import logs
 from regionresolver.sources.catalogue import Catalogue
 from tests.mmdb_builder import build_mmdb
 from tests.worlds import CITY_NETWORKS, city_database, country_database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 30
 CATALOGUE = Catalogue.load()
 
 
-@pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("REGIONRESOLVER_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
-    root, access = logging.getLogger(), logging.getLogger(logs.ACCESS)
-    handlers, level, disabled = root.handlers[:], root.level, access.disabled
-    yield
-    root.handlers[:], access.disabled = handlers, disabled
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("bare_environment", "logging_as_it_was")
 
 
 @pytest.fixture(scope="module")

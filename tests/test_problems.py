@@ -5,12 +5,11 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from regionresolver import Resolver
 from regionresolver.errors import DatabaseError
@@ -24,24 +23,6 @@ LIMIT = 16 * 1024
 JSON = {"Content-Type": "application/json"}
 TRACKED = "0189b3f0-6d9a-7c3e-8f57-2f0a5f0e9d11"
 SECRET = "evil-words-368019876543210"
-
-
-@pytest.fixture(scope="module")
-def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resolver]:
-    with Resolver.open(db=city_database(tmp_path_factory.mktemp("city") / "city.mmdb")) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def service(resolver: Resolver) -> AsyncIterator[Service]:
-    async with running(resolver) as found:
-        yield found
-
-
-@pytest_asyncio.fixture
-async def client(service: Service) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(service.url) as session:
-        yield session
 
 
 async def problem(response: aiohttp.ClientResponse) -> dict[str, Any]:

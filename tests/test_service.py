@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import cast
 
 import aiohttp
@@ -25,29 +25,10 @@ from regionresolver.service.records import as_json
 from regionresolver.settings import Settings
 from tests.http_service import LOOPBACK, Answer, Service, parse_answer, running
 from tests.paths import SHARED
-from tests.worlds import city_database
 
 JSON = {"Content-Type": "application/json"}
 CUBAN = {"serving": "36801", "sim": "36801", "ip": "84.0.1.1"}
 CRIMEA_RU = "62.0.1.1"
-
-
-@pytest.fixture(scope="module")
-def resolver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resolver]:
-    with Resolver.open(db=city_database(tmp_path_factory.mktemp("city") / "city.mmdb")) as opened:
-        yield opened
-
-
-@pytest_asyncio.fixture
-async def service(resolver: Resolver) -> AsyncIterator[Service]:
-    async with running(resolver) as found:
-        yield found
-
-
-@pytest_asyncio.fixture
-async def client(service: Service) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(service.url) as session:
-        yield session
 
 
 async def post(

@@ -52,16 +52,6 @@ class RegionSet:
             and other.names <= self.names
         )
 
-    def meets(self, other: RegionSet) -> bool:
-        """Say whether some resolution may lie in both sets."""
-        return bool(
-            self.countries & other.countries
-            or self.subdivisions & other.subdivisions
-            or self.names & other.names
-            or any(country_of(code) in self.countries for code in other.subdivisions)
-            or any(country_of(code) in other.countries for code in self.subdivisions)
-        )
-
 
 def fold(word: str) -> str:
     """Answer a word with its ASCII letters small. Others stay: `str.upper` would make "SS", South Sudan, of "ß"."""

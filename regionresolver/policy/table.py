@@ -132,6 +132,11 @@ def microseconds(instant: dt.datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
+def from_microseconds(at_us: int) -> dt.datetime:
+    """Answer an instant, in UTC, from microseconds since 1970-01-01T00:00Z."""
+    return _EPOCH + at_us * _MICROSECOND
+
+
 def _place_ids(codes: Sequence[str | None], names: RegionNames) -> dict[str | None, int]:
     """Number all places: the codes as they are, then the names that only this policy knows."""
     ids = {code: number for number, code in enumerate(codes)}

@@ -17,7 +17,7 @@ from regionresolver.errors import InvalidAddressError, NoSignalError, PolicyErro
 from regionresolver.model import PingFacts, Region, Resolution, SourceRecord
 from regionresolver.policy import CompiledPolicy, Policy, Severity, lint, load_policy
 from regionresolver.policy.rules import as_utf8
-from regionresolver.policy.table import microseconds
+from regionresolver.policy.table import from_microseconds, microseconds
 from regionresolver.resolver.databases import Database, open_index
 from regionresolver.resolver.decision import Decision, Words
 from regionresolver.resolver.pings import AddressLike, Fields, ParsedSignals, PlmnLike, parse_address
@@ -32,13 +32,7 @@ if TYPE_CHECKING:
     from _fastpath.policy_table import PolicyTable
     from regionresolver.index import Index, Progress
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _generations = itertools.count(1)
-
-
-def from_microseconds(at_us: int) -> dt.datetime:
-    """Return an instant from microseconds since the epoch."""
-    return _EPOCH + dt.timedelta(microseconds=at_us)
 
 
 class Resolver:
