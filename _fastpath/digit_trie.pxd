@@ -2,6 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
+from _fastpath.value_ids cimport Ids
+
 cdef enum:
     MCC_DIGITS = 3
     PLMN_DIGITS_MAX = 6
@@ -27,19 +29,32 @@ cdef int plmn_from_ef_imsi(const unsigned char* octets, Py_ssize_t length, Plmn*
 cdef class ParsedPlmn:
     cdef Plmn plmn
 
-# One digit further: the value of a prefix that ends here (0 is none) and the node of those that go on (0 is none).
-cdef struct Branch:
+# What a PLMN comes to: the value of the prefix that decides and its number of digits; 0 and 0 without one.
+cdef struct Match:
     uint16_t value
-    uint16_t child
-    uint8_t exact
+    uint8_t length
 
-cdef struct Node:
-    Branch branches[10]
+cdef enum:
+    # Under an MCC with longer prefixes, one match for each MNC: known to have two digits, known to have three, not known.
+    TWO_DIGITS = 0
+    THREE_DIGITS = 100
+    UNKNOWN_DIGITS = 1100
+    MATCHES = 2100
+    MATCH_VALUE_MAX = 0xFFFE    # one more stands for what is no PLMN
+    WORD_DIGITS = 8
+
+cdef struct Mcc:
+    Match alone
+    uint32_t longer     # where its MATCHES begin; 0 without longer prefixes
 
 cdef class DigitTrie:
-    cdef Branch _mccs[MCC_COUNT]
-    cdef Node* _nodes
-    cdef Py_ssize_t _node_count
-    cdef int _add(self, str digits, Py_ssize_t value, bint exact) except -1
+    cdef Mcc _mccs[MCC_COUNT]
+    cdef Match* _matches
+    cdef tuple _numbers
+    cdef uint16_t _malformed
+    cdef int _fill(self, list rows) except -1
     # The value of the longest matching prefix, 0 without one; `match_length` becomes its number of digits.
     cdef uint32_t longest_match(self, const Plmn* plmn, uint8_t* match_length) noexcept nogil
+    # The same of text, `_malformed` for what is no PLMN (nor, where allowed, an IMSI). Never reads outside.
+    cdef uint32_t match_span(self, const char* text, Py_ssize_t length, bint allow_imsi) noexcept nogil
+    cdef int _add_lines(self, const char* text, Py_ssize_t size, bint allow_imsi, Ids* ids) noexcept nogil

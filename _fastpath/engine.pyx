@@ -17,7 +17,7 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from _fastpath.address cimport Canonical, parse_text
-from _fastpath.digit_trie cimport MCC_COUNT, ParsedPlmn, plmn_from_text
+from _fastpath.digit_trie cimport ParsedPlmn, plmn_from_text
 from _fastpath.fusion cimport INVALID, NON_GEOGRAPHIC, NOT_FOUND, OK, RESERVED, UNASSIGNED, PlmnFacts
 from _fastpath.policy_table cimport NO_RULE
 
@@ -61,19 +61,6 @@ cdef inline uint8_t plmn_status(const PlmnFacts* row, uint32_t value) noexcept n
     if value == 0:
         return UNASSIGNED
     return OK if row.candidate_count else NON_GEOGRAPHIC
-
-
-cdef uint32_t highest_value(DigitTrie digits):
-    """The largest value that a match can give."""
-    cdef uint32_t highest = 0
-    cdef Py_ssize_t i
-    cdef int j
-    for i in range(MCC_COUNT):
-        highest = max(highest, <uint32_t>digits._mccs[i].value)
-    for i in range(digits._node_count):
-        for j in range(10):
-            highest = max(highest, <uint32_t>digits._nodes[i].branches[j].value)
-    return highest
 
 
 @cython.auto_pickle(False)
@@ -183,7 +170,7 @@ cdef class Engine:
     ):
         if not issubclass(decided, Decided):
             raise TypeError("answers must derive from Decided")
-        if fusion.ip_count < trie.value_count or fusion.plmn_count <= highest_value(digits):
+        if fusion.ip_count < trie.value_count or fusion.plmn_count < digits._malformed:
             raise ValueError("the fusion's tables do not cover the values of the tries")
         self._trie, self._digits, self._fusion = trie, digits, fusion
         self._decided, self.words, self._table_at, self._decide_odd = decided, words, table_at, decide_odd

@@ -16,6 +16,8 @@ cdef enum:
     DIRECT_SLOTS_V4 = 0x40000   # 18 bits
     DIRECT_SLOTS_V6 = 0x8000    # 15 bits behind 2000::/3
     RECORD_LEVELS = 8           # 18 + 8 * 6 bits >= 64
+    IPV4_LEVELS = 3             # 18 + 3 * 6 bits >= 32
+    FIRST_SHIFT = 58            # of the bits behind the direct table's, left-aligned: six lie above it
     BLOCK_ADDRESSES = 64        # looked up side by side
 
     # The entries of a record, 16 bits each: a value id, or the number of a child. A value id that needs more bits is
@@ -73,10 +75,15 @@ cdef class PrefixTrie:
     cdef const Start* _outside
     cdef uint64_t _below64_count
     cdef uint64_t _outside_count
+    cdef bint _has_wide
     cdef const uint8_t* _at(self, int section) noexcept nogil
 
     # The value id of an address, 0 when no source knows it. The address must be canonical.
     cdef uint32_t find_value(self, const Address* address) noexcept nogil
     # The same of many, several times as fast as one by one.
     cdef void find_values(self, const Address* addresses, uint32_t* values, Py_ssize_t count) noexcept nogil
+    # The same of IPv4 addresses as numbers.
+    cdef void find_ipv4_values(self, const uint32_t* addresses, uint32_t* values, Py_ssize_t count) noexcept nogil
     cdef void _find_block(self, const Address* addresses, uint32_t* values, int count) noexcept nogil
+    cdef void _find_ipv4_block(self, const uint32_t* addresses, uint32_t* values, int count) noexcept nogil
+    cdef uint32_t _walk_on(self, uint32_t offset, uint64_t key, int level, uint64_t hi, uint64_t lo) noexcept nogil

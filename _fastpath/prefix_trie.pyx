@@ -1,4 +1,4 @@
-# cython: autotestdict=False
+# cython: autotestdict=False, freethreading_compatible=True
 """Longest-prefix match over an index image: a canonical address in, a value id out.
 
 The image is only read, never copied or changed; docs/index-format.md specifies it. Opening one checks its header
@@ -44,10 +44,12 @@ cdef extern from *:
     #  define trie_can_run() 1
     #endif
     #define trie_prefetch(at) __builtin_prefetch(at)
+    #define trie_lowest_bit(word) __builtin_ctzll(word)
     """
     uint64_t trie_popcount(uint64_t word) noexcept nogil
     bint trie_can_run() noexcept nogil
     void trie_prefetch(const void* at) noexcept nogil
+    int trie_lowest_bit(uint64_t word) noexcept nogil
 
 if not trie_can_run():
     raise ImportError("_fastpath needs a processor of x86-64-v2 or later (POPCNT)")
@@ -101,14 +103,16 @@ cdef inline uint32_t walk(const uint8_t* records, uint32_t offset, uint64_t key)
 
 
 cdef inline bint has_slot(const Address* address, uint32_t* slot, uint64_t* key) noexcept nogil:
-    """Find the slot of the direct table and the bits behind it; False for an address outside ::/96 and 2000::/3."""
-    if address.family == 4 or (address.hi == 0 and address.lo >> 32 == 0):
-        slot[0] = (address.lo >> 14) & (DIRECT_SLOTS_V4 - 1)
-        key[0] = address.lo << 50
-        return True
-    slot[0] = DIRECT_SLOTS_V4 + ((address.hi >> DIRECT_SHIFT) & (DIRECT_SLOTS_V6 - 1))
-    key[0] = address.hi << 18
-    return address.hi >> 61 == 1
+    """Find the slot of the direct table and the bits behind it; False for an address outside ::/96 and 2000::/3.
+
+    Without a branch on the family, which in mixed input is random. An address outside gets the slot of another.
+    """
+    cdef bint is_ipv4 = (address.family == 4) | ((address.hi == 0) & (address.lo >> 32 == 0))
+    cdef uint32_t slot_v4 = (address.lo >> 14) & (DIRECT_SLOTS_V4 - 1)
+    cdef uint32_t slot_v6 = DIRECT_SLOTS_V4 + ((address.hi >> DIRECT_SHIFT) & (DIRECT_SLOTS_V6 - 1))
+    slot[0] = slot_v4 if is_ipv4 else slot_v6
+    key[0] = address.lo << 50 if is_ipv4 else address.hi << 18
+    return is_ipv4 | (address.hi >> 61 == 1)
 
 
 cdef inline uint32_t search(const Start* starts, uint64_t count, uint64_t hi, uint64_t lo) noexcept nogil:
@@ -125,13 +129,73 @@ cdef inline uint32_t search(const Start* starts, uint64_t count, uint64_t hi, ui
     return starts[low - 1].value if low else 0
 
 
-cdef inline uint32_t value_of(PrefixTrie trie, uint32_t found, const Address* address) noexcept nogil:
-    """Turn what `walk` found for an address into its value id."""
+cdef inline uint32_t value_of(PrefixTrie trie, uint32_t found, uint64_t hi, uint64_t lo) noexcept nogil:
+    """Turn what `walk` found for an address of these halves into its value id."""
     if found < SPLIT:
         return found
     if found == SPLIT:
-        return search(trie._below64, trie._below64_count, address.hi, address.lo)
+        return search(trie._below64, trie._below64_count, hi, lo)
     return found & ~(<uint32_t>1 << WIDE_BIT)
+
+
+cdef inline uint32_t step_down(const uint8_t* records, uint64_t key, int shift, bint has_wide, uint32_t* place) noexcept nogil:
+    """Go from the record at offset `place` by the six bits of `key` above `shift`, to a child or to a value.
+
+    Answers 1 for a child and 0 for a value. Which of them comes is random, so nothing branches on it: for a value, the
+    word before the record is read and not used. Of the first record, that is the end of the direct table.
+    """
+    cdef const uint8_t* record = records + place[0]
+    cdef uint32_t entry = load16(record + 6 + 2 * trie_popcount(load64(record) << (63 - ((key >> shift) & 63))))
+    cdef uint32_t has_child = entry >> 15
+    cdef uint32_t child = child_of(record, <uint16_t>(entry & -has_child))
+    if has_wide:
+        place[0] = child & ~(<uint32_t>1 << WIDE_BIT) if has_child else entry
+        return has_child & ~(child >> WIDE_BIT)
+    place[0] = child if has_child else entry
+    return has_child
+
+
+cdef inline int walk_block(
+    PrefixTrie trie, const uint64_t* keys, uint32_t* places, int count, int levels, bint has_wide, uint8_t* active
+) noexcept nogil:
+    """Take a block from slots of the direct table to values, all of them one level at a time, so that their misses overlap.
+
+    Both are in `places`, and in between the offsets of records. Answers how many are not done after so many levels,
+    with `active` naming them.
+    """
+    cdef const uint8_t* records = trie._records
+    cdef uint32_t goes_on
+    cdef int kept = 0
+    cdef int i, j, level, active_count
+    for i in range(count):
+        trie_prefetch(trie._direct + places[i])
+    for i in range(count):
+        places[i] = trie._direct[places[i]]
+        trie_prefetch(records + places[i])
+    for i in range(count):
+        goes_on = step_down(records, keys[i], FIRST_SHIFT, has_wide, &places[i])
+        trie_prefetch(records + (places[i] & -goes_on))
+        active[kept] = <uint8_t>i
+        kept += goes_on
+    for level in range(1, levels):
+        active_count = kept
+        kept = 0
+        for j in range(active_count):
+            i = active[j]
+            goes_on = step_down(records, keys[i], FIRST_SHIFT - 6 * level, has_wide, &places[i])
+            trie_prefetch(records + (places[i] & -goes_on))
+            active[kept] = <uint8_t>i
+            kept += goes_on
+    return kept
+
+
+cdef inline int walk_together(
+    PrefixTrie trie, const uint64_t* keys, uint32_t* places, int count, int levels, uint8_t* active
+) noexcept nogil:
+    """The same, compiled for each kind of image."""
+    if trie._has_wide:
+        return walk_block(trie, keys, places, count, levels, True, active)
+    return walk_block(trie, keys, places, count, levels, False, active)
 
 
 @cython.final
@@ -153,6 +217,8 @@ cdef class PrefixTrie:
         self._outside = <const Start*>self._at(OUTSIDE)
         self._below64_count = self._header.sections[BELOW64].size_bytes // sizeof(Start)
         self._outside_count = self._header.sections[OUTSIDE].size_bytes // sizeof(Start)
+        # Below it no value needs the form of a wide one.
+        self._has_wide = self._header.value_count > SPLIT
 
     def __dealloc__(self):
         if self._is_held:
@@ -165,7 +231,7 @@ cdef class PrefixTrie:
         cdef uint32_t slot
         cdef uint64_t key
         if has_slot(address, &slot, &key):
-            return value_of(self, walk(self._records, self._direct[slot], key), address)
+            return value_of(self, walk(self._records, self._direct[slot], key), address.hi, address.lo)
         return search(self._outside, self._outside_count, address.hi, address.lo)
 
     cdef void find_values(self, const Address* addresses, uint32_t* values, Py_ssize_t count) noexcept nogil:
@@ -174,46 +240,45 @@ cdef class PrefixTrie:
             self._find_block(addresses + done, values + done, <int>min(count - done, <Py_ssize_t>BLOCK_ADDRESSES))
             done += BLOCK_ADDRESSES
 
-    cdef void _find_block(self, const Address* addresses, uint32_t* values, int count) noexcept nogil:
-        """Look up at most BLOCK_ADDRESSES addresses, all of them one level at a time, so that their cache misses overlap.
+    cdef void find_ipv4_values(self, const uint32_t* addresses, uint32_t* values, Py_ssize_t count) noexcept nogil:
+        cdef Py_ssize_t done = 0
+        while done < count:
+            self._find_ipv4_block(addresses + done, values + done, <int>min(count - done, <Py_ssize_t>BLOCK_ADDRESSES))
+            done += BLOCK_ADDRESSES
 
-        `active` lists those without an answer yet. `offsets` holds slots of the direct table first, then records.
-        """
+    cdef void _find_block(self, const Address* addresses, uint32_t* values, int count) noexcept nogil:
         cdef uint64_t[BLOCK_ADDRESSES] keys
-        cdef uint32_t[BLOCK_ADDRESSES] offsets
         cdef uint8_t[BLOCK_ADDRESSES] active
-        cdef const uint8_t* record
-        cdef uint32_t found
-        cdef int active_count = 0
+        cdef uint64_t outside = 0
         cdef int i, j, kept
         for i in range(count):
-            if has_slot(&addresses[i], &offsets[i], &keys[i]):
-                trie_prefetch(self._direct + offsets[i])
-                active[active_count] = <uint8_t>i
-                active_count += 1
-            else:
-                values[i] = search(self._outside, self._outside_count, addresses[i].hi, addresses[i].lo)
-        for j in range(active_count):
+            outside |= <uint64_t>(not has_slot(&addresses[i], &values[i], &keys[i])) << i
+        # The last level alone can end in SPLIT. An address outside 2000::/3 walks too, to a value that is then replaced.
+        kept = walk_together(self, keys, values, count, RECORD_LEVELS - 1, active)
+        for j in range(kept):
             i = active[j]
-            offsets[i] = self._direct[offsets[i]]
-            trie_prefetch(self._records + offsets[i])
-        while active_count:
-            kept = 0
-            for j in range(active_count):
-                i = active[j]
-                record = self._records + offsets[i]
-                found = entry_of(record, keys[i])
-                if found & CHILD:
-                    found = child_of(record, <uint16_t>found)
-                    if not found >> WIDE_BIT:
-                        trie_prefetch(self._records + found)
-                        offsets[i] = found
-                        keys[i] <<= 6
-                        active[kept] = <uint8_t>i
-                        kept += 1
-                        continue
-                values[i] = value_of(self, found, &addresses[i])
-            active_count = kept
+            values[i] = self._walk_on(values[i], keys[i], RECORD_LEVELS - 1, addresses[i].hi, addresses[i].lo)
+        while outside:
+            i = trie_lowest_bit(outside)
+            values[i] = search(self._outside, self._outside_count, addresses[i].hi, addresses[i].lo)
+            outside &= outside - 1
+
+    cdef void _find_ipv4_block(self, const uint32_t* addresses, uint32_t* values, int count) noexcept nogil:
+        cdef uint64_t[BLOCK_ADDRESSES] keys
+        cdef uint8_t[BLOCK_ADDRESSES] active
+        cdef int i, j, kept
+        for i in range(count):
+            values[i] = addresses[i] >> 14
+            keys[i] = <uint64_t>addresses[i] << 50
+        kept = walk_together(self, keys, values, count, IPV4_LEVELS, active)
+        # The 32 bits end inside the last of these levels. An image with more of them is sound, though no builder makes it.
+        for j in range(kept):
+            i = active[j]
+            values[i] = self._walk_on(values[i], keys[i], IPV4_LEVELS, 0, addresses[i])
+
+    cdef uint32_t _walk_on(self, uint32_t offset, uint64_t key, int level, uint64_t hi, uint64_t lo) noexcept nogil:
+        """Find the value of an address that has come to a record at `level`."""
+        return value_of(self, walk(self._records, offset, key << 6 * level), hi, lo)
 
     def find(self, Canonical address not None):
         """Find the value id of an address; 0 when no source knows it."""
@@ -530,7 +595,8 @@ cdef Fault check_record(PrefixTrie trie, uint64_t at, uint8_t* levels) noexcept 
     for i in range(child_limit):
         child = load32(record - 4 - 4 * <Py_ssize_t>i)
         if child >> WIDE_BIT:
-            if child & ~(<uint32_t>1 << WIDE_BIT) >= trie._header.value_count:
+            # A batch does not look for wide values in an image that has no value for them.
+            if not SPLIT <= child & ~(<uint32_t>1 << WIDE_BIT) < trie._header.value_count:
                 return BAD_ENTRY
         elif child % RECORD_ALIGNMENT_BYTES or child >= at or level >= RECORD_LEVELS:
             return BAD_CHILD

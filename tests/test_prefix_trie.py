@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from _fastpath import address, image_builder, prefix_trie
+from _fastpath.lookup import Lookup
 from _fastpath.prefix_trie import PrefixTrie
 from tests.reference.tries import LAST, Transitions, coalesced, near, parts, rows_at, transitions_of, xxh64
 
@@ -478,7 +479,8 @@ def test_verify_refuses_a_record_that_the_end_cuts_off() -> None:
 
 def test_verify_refuses_children_that_lead_anywhere_but_back() -> None:
     offset = last_record(PrefixTrie(IMAGE))
-    for child in (offset, offset + 4, offset - 2, 2**31 - 4, 0x80000000 | 9):
+    # The last two are wide values: one that does not exist, and one that an entry has room for.
+    for child in (offset, offset + 4, offset - 2, 2**31 - 4, 0x80000000 | 9, 0x80000000 | 1):
         with pytest.raises(ValueError, match=r"damaged: (a child|an entry|the bitmap)"):
             prefix_trie.verify(PrefixTrie(resealed({("records", offset - 4): struct.pack("=I", child)})))
 
@@ -494,6 +496,10 @@ def test_verify_refuses_a_chain_of_records_that_is_too_deep() -> None:
         if is_sound:
             prefix_trie.verify(trie)
             assert trie.find_parts(4, 0, 1) == 0
+            # No builder writes so many levels below an IPv4 slot, but what is sound must be safe, side by side too.
+            addresses = [address.from_int(number, 4) for number in range(100)] + [address.from_int(1 << 125, 6)]
+            assert trie.find_many(addresses) == [0] * 101
+            assert list(Lookup(trie, [None], ValueError).lookup_packed(array("I", range(100)))) == [0] * 100
         else:
             with pytest.raises(ValueError, match="a child of a record"):
                 prefix_trie.verify(trie)

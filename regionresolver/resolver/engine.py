@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from _fastpath.digit_trie import DigitTrie
 from _fastpath.engine import Engine, now_us
+from _fastpath.lookup import Lookup
 from regionresolver.errors import InvalidAddressError, NoSignalError, PolicyError
 from regionresolver.model import PingFacts, Region, Resolution, SourceRecord
 from regionresolver.policy import CompiledPolicy, Policy, Severity, lint, load_policy
@@ -29,10 +30,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from _typeshed import ReadableBuffer
+
+    from _fastpath.lookup import ArrowArray, ArrowStream
     from _fastpath.policy_table import PolicyTable
+    from _fastpath.value_ids import ValueIds
     from regionresolver.index import Index, Progress
 
 _generations = itertools.count(1)
+
+
+def _no_address() -> InvalidAddressError:
+    return InvalidAddressError("ip: not an IPv4 or IPv6 address", "/ip")
 
 
 class Resolver:
@@ -62,8 +71,10 @@ class Resolver:
             self._table_at,
             self._decide_odd,
         )
-        # The compiled method itself: the one below, for readers and type checkers, would double the cost of a call.
+        self._lookup = Lookup(index.trie, self._words.regions, _no_address)
+        # The compiled methods themselves: those below, for readers and type checkers, would double the cost of a call.
         self.decide = self._engine.decide  # type: ignore[method-assign]
+        self.lookup = self._lookup.lookup  # type: ignore[method-assign]
         self.warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -105,22 +116,50 @@ class Resolver:
         """Close."""
         self.close()
 
-    def lookup(self, ip: AddressLike) -> Region:
+    def lookup(self, ip: AddressLike, /) -> Region:
         """Return what the databases say of one address: text, packed bytes, an integer, or an `ipaddress` object.
 
         Both codes are None for an address that no database knows. Clothes (mapped, 6to4, Teredo, NAT64) come off
         first; the special-purpose class is not looked at. Raises InvalidAddressError.
         """
-        canonical = parse_address(ip)
-        if canonical is None:
-            raise InvalidAddressError("ip: not an IPv4 or IPv6 address", "/ip")
-        return self._words.regions[self._index.trie.find(canonical)]
+        return self._lookup.lookup(ip)
+
+    def lookup_many(self, addresses: Sequence[object], /) -> list[Region | None]:
+        """Return what `lookup` does for each address of a list or tuple, in any of its forms; None for what is none."""
+        return self._lookup.lookup_many(addresses)
+
+    def lookup_lines(self, text: ReadableBuffer, /) -> ValueIds:
+        """Return the ids of the addresses in a bytes-like object, one a line; `regions` says what they mean.
+
+        As do `lookup_packed` and `lookup_arrow`, it runs without the GIL and makes no object an address: the ids are a
+        buffer for NumPy and an array for Arrow. What is no address has the id behind the last region, or is null.
+        """
+        return self._lookup.lookup_lines(text)
+
+    def lookup_packed(self, packed: ReadableBuffer, /) -> ValueIds:
+        """Return the ids of addresses in a contiguous buffer: uint32 in host order, or (n, 16) uint8 in network order.
+
+        Raises TypeError for another type or shape, ValueError for a buffer with gaps.
+        """
+        return self._lookup.lookup_packed(packed)
+
+    def lookup_arrow(self, column: ArrowArray | ArrowStream, /) -> ValueIds:
+        """Return the ids of an Arrow column (PyCapsule interface) of text, packed addresses or uint32; null for null.
+
+        Raises TypeError for a column of another type.
+        """
+        return self._lookup.lookup_arrow(column)
+
+    @property
+    def regions(self) -> tuple[Region | None, ...]:
+        """What ids mean: a region for each, and None behind them for what is no address."""
+        return self._lookup.values
 
     def records(self, ip: AddressLike) -> list[SourceRecord]:
         """Return the raw record of each database that holds the address. Raises InvalidAddressError."""
         canonical = parse_address(ip)
         if canonical is None:
-            raise InvalidAddressError("ip: not an IPv4 or IPv6 address", "/ip")
+            raise _no_address()
         return [SourceRecord(*found) for found in self._index.records(canonical)]
 
     def resolve(
