@@ -28,7 +28,7 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from _fastpath.address cimport ADDRESS_READABLE, Address, canonicalise, from_ipv4, parse_lines, parse_padded, parse_text
+from _fastpath.address cimport ADDRESS_READABLE, Address, Canonical, canonicalise, from_ipv4, parse_lines, parse_padded, parse_text
 from _fastpath.arrow_abi cimport ArrowArray, ArrowArrayStream, ArrowSchema
 from _fastpath.prefix_trie cimport BLOCK_ADDRESSES, PrefixTrie
 from _fastpath.value_ids cimport Ids, ValueIds, drop, new_ids, put_ids, reserve, wrap_ids
@@ -117,6 +117,17 @@ cdef bint read_address(object ip, Address* out) except -1:
         packed = ip.packed
         return isinstance(packed, bytes) and read_packed(PyBytes_AS_STRING(packed), PyBytes_GET_SIZE(packed), out)
     return False
+
+
+def parse_address(ip):
+    """Read an address in any form that stands for one into a canonical one; None for anything else."""
+    cdef Address address
+    cdef Canonical canonical
+    if not read_address(ip, &address):
+        return None
+    canonical = Canonical.__new__(Canonical)
+    canonical._address = address
+    return canonical
 
 
 # ---- Arrow ----
@@ -272,6 +283,13 @@ cdef class Lookup:
         if not (read_text(<PyObject*>ip, &address) if isinstance(ip, str) else read_address(ip, &address)):
             raise self._invalid()
         return <object>self._items[self._trie.find_value(&address)]
+
+    def canonical(self, ip, /):
+        """Return the canonical address of what `lookup` takes; raises what it does for anything else."""
+        canonical = parse_address(ip)
+        if canonical is None:
+            raise self._invalid()
+        return canonical
 
     def lookup_many(self, addresses, /):
         """Return what the index says of each address of a list or tuple, None for what is no address.

@@ -21,7 +21,7 @@ from regionresolver.policy.rules import as_utf8
 from regionresolver.policy.table import from_microseconds, microseconds
 from regionresolver.resolver.databases import Database, open_index
 from regionresolver.resolver.decision import Decision, Words
-from regionresolver.resolver.pings import AddressLike, Fields, ParsedSignals, PlmnLike, parse_address
+from regionresolver.resolver.pings import AddressLike, Fields, ParsedSignals, PlmnLike
 from regionresolver.resolver.vocabulary import Vocabulary
 from regionresolver.sources.catalogue import Catalogue
 from regionresolver.sources.plmn import PlmnTable
@@ -157,10 +157,7 @@ class Resolver:
 
     def records(self, ip: AddressLike) -> list[SourceRecord]:
         """Return the raw record of each database that holds the address. Raises InvalidAddressError."""
-        canonical = parse_address(ip)
-        if canonical is None:
-            raise _no_address()
-        return [SourceRecord(*found) for found in self._index.records(canonical)]
+        return [SourceRecord(*found) for found in self._index.records(self._lookup.canonical(ip))]
 
     def resolve(
         self,

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
 
-from _fastpath.address import Canonical, from_int, parse, parse_packed
 from _fastpath.digit_trie import ParsedPlmn, parse_pair
 from _fastpath.digit_trie import parse_plmn as parse_digits
 from _fastpath.engine import MAX_FIELD_CHARACTERS
+from _fastpath.lookup import parse_address
 from regionresolver.errors import InvalidAddressError, InvalidPlmnError, PlmnNotStringError
 from regionresolver.model import Notice
 
@@ -34,19 +34,6 @@ def parse_instant(text: str) -> dt.datetime | None:
         return dt.datetime.fromisoformat(text.upper())
     except ValueError:
         return None
-
-
-def parse_address(ip: object) -> Canonical | None:
-    """Return the canonical address of text, packed bytes, an integer (IPv4 below 2**32) or an `ipaddress` object."""
-    if isinstance(ip, str):
-        return parse(ip)
-    if isinstance(ip, bytes):
-        return parse_packed(ip)
-    if isinstance(ip, IPv4Address | IPv6Address):
-        return parse_packed(ip.packed) if not getattr(ip, "scope_id", None) else None
-    if isinstance(ip, int) and not isinstance(ip, bool) and 0 <= ip < 1 << 128:
-        return from_int(ip, 4 if ip < 1 << 32 else 6)
-    return None
 
 
 def parse_plmn(value: object, pointer: str, *, is_sim: bool) -> ParsedPlmn | None:
