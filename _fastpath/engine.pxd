@@ -37,7 +37,12 @@ cdef class Decided:
     cdef readonly str id
     cdef readonly str lang
     cdef readonly list notices
-    cdef readonly bint is_traced
+    cdef object _sku
+    cdef object _sold_in
+    cdef object _device_id
+    cdef int64_t _first_activated_us
+    cdef int64_t _at_us
+    cdef bint _is_first_activated
     cdef object _resolution
     cdef object _verdict
     cdef str _matched(self, const char* digits, uint8_t length)
@@ -59,4 +64,4 @@ cdef class Engine:
     cdef Decided _parsed(
         self, Canonical ip, bint ip_is_invalid, ParsedPlmn serving, bint serving_is_invalid, ParsedPlmn home, bint home_is_invalid
     )
-    cdef int _finish(self, Decided decided, Facts* facts, PolicyTable table) except -1
+    cdef int _finish(self, Decided decided, Facts* facts) except -1

@@ -24,7 +24,7 @@ class Decided:
     @property
     def notices(self) -> list[Any] | None: ...
     @property
-    def is_traced(self) -> bool: ...
+    def asked(self) -> tuple[str | bytes | None, str | bytes | None, str | bytes | None, int | None, int]: ...
     @property
     def resolution_ids(self) -> tuple[int, int, int, int, int, int, int, int]: ...
     @property
@@ -74,7 +74,6 @@ class Engine(Generic[_D]):
         at: object = None,
         id: object = None,  # noqa: A002
         strict: bool = False,
-        trace: bool = False,
     ) -> _D: ...
     def decide_parsed(
         self,
@@ -93,7 +92,6 @@ class Engine(Generic[_D]):
         lang: str | None = None,
         id: str | None = None,  # noqa: A002
         at_us: int | None = None,
-        trace: bool = False,
     ) -> _D: ...
     def resolve_parsed(
         self,
@@ -104,6 +102,4 @@ class Engine(Generic[_D]):
         home: ParsedPlmn | None,
         home_is_invalid: bool,
         notices: list[Any],
-        *,
-        trace: bool = False,
     ) -> _D: ...

@@ -6,7 +6,8 @@ fields in place and hands every odd ping (mappings, instants, `strict`, texts th
 them and comes back through `Engine.decide_parsed`. Both end in the same two calls.
 
 An answer is a `Decided`: the structs of the hot path, made into words only when somebody asks. It keeps the engine and the
-policy table that it was made with, so a later reload changes nothing in it.
+policy table that it was made with, so a later reload changes nothing in it, and what the policy was asked with, so that
+the answer can be explained later. Of an IMSI it has the first six digits, like everything behind the parser.
 """
 
 cimport cython
@@ -95,6 +96,16 @@ cdef class Decided:
         )
 
     @property
+    def asked(self):
+        """(sku, sold_in, device_id, first_activated_us or None, at_us): with what the policy was asked, and as of when.
+
+        The texts are as they came: str, or UTF-8 bytes from `decide_parsed`; None where not given.
+        """
+        return (
+            self._sku, self._sold_in, self._device_id, self._first_activated_us if self._is_first_activated else None, self._at_us
+        )
+
+    @property
     def effect_id(self):
         """The id of the effect (`policy_table.EFFECT_IDS`)."""
         return self._answer.verdict.effect
@@ -178,21 +189,21 @@ cdef class Engine:
 
     def decide(
         self, *, ip=None, serving=None, sim=None, sku=None, sold_in=None, device_id=None, first_activated_at=None,
-        lang=None, at=None, id=None, bint strict=False, bint trace=False,
+        lang=None, at=None, id=None, bint strict=False,
     ):
         """Decide on a ping of plain texts; anything else goes to `decide_odd` with the same fields."""
         cdef Decided decided
         cdef Signals* signals
         cdef Facts facts
         if (
-            strict or trace or at is not None or first_activated_at is not None
+            strict or at is not None or first_activated_at is not None
             or not (is_plain(ip) and is_plain(serving) and is_plain(sim))
             or not (is_plain(sku) and is_plain(sold_in) and is_plain(device_id) and is_plain(lang) and is_plain(id))
             or (ip is None and serving is None and sim is None)
         ):
             return self._decide_odd(
                 ip=ip, serving=serving, sim=sim, sku=sku, sold_in=sold_in, device_id=device_id,
-                first_activated_at=first_activated_at, lang=lang, at=at, id=id, strict=strict, trace=trace,
+                first_activated_at=first_activated_at, lang=lang, at=at, id=id, strict=strict,
             )
         decided = self._new()
         signals = &decided._signals
@@ -209,13 +220,15 @@ cdef class Engine:
         facts.sold_in, facts.sold_in_bytes = text_of(sold_in), size_of(sold_in)
         facts.device_id, facts.device_id_bytes = text_of(device_id), size_of(device_id)
         decided.id, decided.lang = id, lang
-        self._finish(decided, &facts, self._table_of(now_us()))
+        decided._sku, decided._sold_in, decided._device_id = sku, sold_in, device_id
+        decided._at_us = now_us()
+        self._finish(decided, &facts)
         return decided
 
     def decide_parsed(
         self, Canonical ip, bint ip_is_invalid, ParsedPlmn serving, bint serving_is_invalid, ParsedPlmn home,
         bint home_is_invalid, list notices, *, bytes sku=None, bytes sold_in=None, bytes device_id=None,
-        first_activated_us=None, str lang=None, str id=None, at_us=None, bint trace=False,
+        first_activated_us=None, str lang=None, str id=None, at_us=None,
     ):
         """Decide on a ping that Python has parsed, as the policy stands at `at_us` (None: now)."""
         cdef Decided decided = self._parsed(ip, ip_is_invalid, serving, serving_is_invalid, home, home_is_invalid)
@@ -229,17 +242,20 @@ cdef class Engine:
             asked.device_id, asked.device_id_bytes = device_id, len(device_id)
         if first_activated_us is not None:
             asked.is_first_activated, asked.first_activated_us = True, first_activated_us
-        decided.id, decided.lang, decided.notices, decided.is_traced = id, lang, notices, trace
-        self._finish(decided, &asked, self._table_of(now_us() if at_us is None else at_us))
+            decided._is_first_activated, decided._first_activated_us = True, asked.first_activated_us
+        decided.id, decided.lang, decided.notices = id, lang, notices
+        decided._sku, decided._sold_in, decided._device_id = sku, sold_in, device_id
+        decided._at_us = now_us() if at_us is None else at_us
+        self._finish(decided, &asked)
         return decided
 
     def resolve_parsed(
         self, Canonical ip, bint ip_is_invalid, ParsedPlmn serving, bint serving_is_invalid, ParsedPlmn home,
-        bint home_is_invalid, list notices, *, bint trace=False,
+        bint home_is_invalid, list notices,
     ):
         """Resolve a ping that Python has parsed, without the policy: the answer's verdict is empty."""
         cdef Decided decided = self._parsed(ip, ip_is_invalid, serving, serving_is_invalid, home, home_is_invalid)
-        decided.notices, decided.is_traced = notices, trace
+        decided.notices = notices
         self.resolve(&decided._signals, &decided._answer)
         return decided
 
@@ -276,9 +292,10 @@ cdef class Engine:
             self._table = table
         return table
 
-    cdef int _finish(self, Decided decided, Facts* facts, PolicyTable table) except -1:
+    cdef int _finish(self, Decided decided, Facts* facts) except -1:
         """Resolve, tell the policy what the signals were worth, and let it decide."""
         cdef Answer* answer = &decided._answer
+        cdef PolicyTable table = self._table_of(decided._at_us)
         self.resolve(&decided._signals, answer)
         facts.ip_status = answer.evidence.ip_status
         facts.serving_status = answer.evidence.serving_status

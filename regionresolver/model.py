@@ -152,12 +152,64 @@ class PingFacts:
 
 @dataclass(frozen=True, slots=True)
 class RuleTrace:
-    """Why one rule did or did not match (`explain=full`)."""
+    """Why one rule did or did not match."""
 
     rule: str
     mode: str
     matched: bool
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedConflict:
+    """A conflict of a resolution, with a sentence that says what of this ping it is about."""
+
+    conflict: Conflict
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedOverride:
+    """A row of the PLMN table that decided before its MCC did: what it matched, what it says, and on whose word.
+
+    `match` is the PLMN as people write it, `source` the title and `date` the date of the edition that says so.
+    """
+
+    signal: Signal
+    match: str
+    regions: tuple[str, ...]
+    confidence: float | None
+    operator: str | None
+    note: str | None
+    source: str
+    date: dt.date
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an answer is what it is: everything that HTTP, the library and the command line show of it.
+
+    `resolution` is the answer's, its evidence with the matched network and each database's answer. `situation` says
+    what its row of docs/fusion.md means here, `outcome` what the policy made of it (`None`: no policy was asked), and
+    `rules` why each of its rules did or did not match.
+    """
+
+    resolution: Resolution
+    situation: str
+    conflicts: tuple[ExplainedConflict, ...]
+    overrides: tuple[AppliedOverride, ...]
+    outcome: str | None
+    rules: tuple[RuleTrace, ...]
+
+    @property
+    def row(self) -> str:
+        """The row of the table that decided."""
+        return self.resolution.row
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Each signal that was given, and what it says."""
+        return self.resolution.evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +226,6 @@ class Verdict:
     message: str | None
     shadow_effect: Effect | None = None
     shadow_rule: str | None = None
-    trace: tuple[RuleTrace, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,11 +133,13 @@ def test_decide(city: str, arguments: list[str], decision: str, region: str | No
 def test_decide_explains(city: str) -> None:
     arguments = ["decide", "--db", city, "--serving", "36801", "--ip", "8.8.8.8", "--id", "p", "--lang", "es"]
     full = invoke(*arguments, "--explain", "full").stdout
-    assert re.search(r"serving_plmn: ok match 368\S* says CU, weight [0-9.]+ used", full)
+    assert re.search(r"serving_plmn: ok, match 368, says CU, weight 0\.90, used", full)
     assert "city: US" in full
     assert "embargo-six [enforce] matched" in full
     reasons = invoke(*arguments, "--explain", "reasons").stdout
     assert "evidence" in reasons
+    assert invoke("decide", "--explain", *arguments[1:]).stdout == reasons, "bare, it means reasons"
+    assert "\x1b" not in full, "no colours where there is no terminal"
     assert "embargo-six [enforce]" not in reasons
     document = json.loads(invoke(*arguments, "--explain", "full", "--json").stdout)
     assert document["id"] == "p"

@@ -531,7 +531,7 @@ def test_an_image_answers_like_its_databases(image: Path, city: Path) -> None:
         assert from_image.metadata()["sources"] == from_database.metadata()["sources"]
         assert from_image.metadata()["image"] == from_database.metadata()["image"]
         assert from_image.records("84.0.1.1") == []
-        assert from_image.resolve(ip="84.0.1.1", trace=True).evidence[0].match is None
+        assert from_image.explain(ip="84.0.1.1").evidence[0].match is None
 
 
 def test_the_image_is_read_once(image: Path, tmp_path: Path) -> None:

@@ -143,14 +143,14 @@ def pings(rng: random.Random, edges: list[dt.datetime]) -> Iterator[tuple[Resolu
 def check(rules: CompiledPolicy, resolution: Resolution, facts: PingFacts, at: dt.datetime) -> None:
     """Hold a verdict and its trace against the readable evaluator."""
     expected = reference.decide(rules.policy, catalogue(), resolution, facts, at)
-    verdict = rules.decide(resolution, facts, at, trace=True)
+    verdict = rules.decide(resolution, facts, at)
     found = reference.Answer(
         verdict.effect,
         verdict.rule,
         verdict.reason,
         verdict.shadow_effect,
         verdict.shadow_rule,
-        tuple(trace.rule for trace in verdict.trace if trace.matched),
+        tuple(trace.rule for trace in rules.traces(resolution, facts, at) if trace.matched),
     )
     assert found == expected, (resolution, facts, at)
 

@@ -182,7 +182,7 @@ def test_the_order_decides_by_default(databases: list[Path]) -> None:
 
 def test_any_source_may_claim_an_address_for_a_listed_region(databases: list[Path]) -> None:
     with Resolver.open(db=databases, any_regions=["crimea"]) as resolver:
-        answer = resolver.resolve(ip="1.0.0.1", trace=True)
+        answer = resolver.explain(ip="1.0.0.1").resolution
         assert (answer.region, answer.country, answer.conflicts) == ("UA-43", "UA", (Conflict.SOURCES_DISAGREE,))
         said = {source.source: source.subdivision_code or source.country_code for source in answer.evidence[0].sources}
         assert said == {"first": "UA", "second": "UA-43"}

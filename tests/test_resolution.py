@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import ipaddress
 from typing import TYPE_CHECKING, Any
@@ -245,7 +244,7 @@ def test_an_answer_about_crimea_names_its_own_country(city: Resolver) -> None:
 
 
 def test_evidence_names_what_each_signal_says(city: Resolver) -> None:
-    answer = city.resolve(ip=US, serving="36801", sim="214015556667778", trace=True)
+    answer = city.explain(ip=US, serving="36801", sim="214015556667778").resolution
     by_signal = {evidence.signal: evidence for evidence in answer.evidence}
     assert by_signal[Signal.SERVING_PLMN].match == "368"
     assert by_signal[Signal.SERVING_PLMN].candidates == ("CU",)
@@ -267,7 +266,7 @@ def test_several_sources_report_their_disagreement(tmp_path: Path) -> None:
     )
     with Resolver.open(db=[first, second]) as both:
         assert both.resolve(ip="1.0.0.1").conflicts == (), "two spellings of one region are no disagreement"
-        disputed = both.resolve(ip="1.1.0.1", trace=True)
+        disputed = both.explain(ip="1.1.0.1").resolution
         assert (disputed.region, disputed.conflicts) == ("US", (Conflict.SOURCES_DISAGREE,))
         assert [answer.country_code for answer in disputed.evidence[0].sources] == ["US", "CA"]
         assert both.lookup("1.2.0.1") == Region("DE", None)
@@ -294,7 +293,7 @@ ODD_AND_PLAIN: list[tuple[dict[str, object], dict[str, object]]] = [
     ({"serving": {"mcc": "368", "mnc": "01"}}, {"serving": "368-01"}),
     ({"serving": ("250", "33"), "ip": ipaddress.ip_address(SEVASTOPOL)}, {"serving": "250-33", "ip": SEVASTOPOL}),
     ({"ip": ipaddress.ip_address(CU).packed, "sim": "36801"}, {"ip": CU, "sim": "36801"}),
-    ({"ip": "nonsense", "serving": "36801", "trace": True}, {"ip": "nonsense", "serving": "36801"}),
+    ({"ip": "nonsense", "serving": ["368", "01"]}, {"ip": "nonsense", "serving": "x"}),
     ({"serving": "36801", "sold_in": "DE", "strict": True}, {"serving": "36801", "sold_in": "DE"}),
     ({"serving": "36801", "sku": "\u00e9"}, {"serving": "36801", "sku": "e"}),
     ({"ip": "10.0.0.1", "serving": "90140", "sim": {"mcc": "1", "mnc": "1"}}, {"ip": "10.0.0.1", "serving": "90140", "sim": "1"}),
@@ -305,11 +304,9 @@ ODD_AND_PLAIN: list[tuple[dict[str, object], dict[str, object]]] = [
 def test_odd_and_plain_pings_are_decided_alike(city: Resolver, odd: dict[str, Any], plain: dict[str, Any]) -> None:
     """The compiled entry parses plain texts, Python everything else: both must end in the same answer."""
     one, other = city.decide(**odd), city.decide(**plain)
-    without_trace = [dataclasses.replace(found, match=None, sources=()) for found in one.resolution.evidence]
-    expected = [dataclasses.replace(found, match=None, sources=()) for found in other.resolution.evidence]
-    assert without_trace == expected
-    assert dataclasses.replace(one.resolution, evidence=()) == dataclasses.replace(other.resolution, evidence=())
-    assert dataclasses.replace(one.verdict, trace=()) == other.verdict
+    assert one.resolution == other.resolution
+    assert one.verdict == other.verdict
+    assert one.explanation == other.explanation
     assert (one.effect, one.region, one.policy) == (other.effect, other.region, other.policy)
     resolved = {name: value for name, value in plain.items() if name in {"ip", "serving", "sim"}}
     assert city.resolve(**resolved) == other.resolution

@@ -11,7 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from regionresolver.cli.options import load, open_resolver, paper, settings_options
-from regionresolver.model import Effect, Evidence, RuleTrace
+from regionresolver.model import AppliedOverride, Effect, Evidence, Explanation, Resolution
 from regionresolver.resolver import Decision, parse_instant
 from regionresolver.resolver.documents import Explain, decision_document
 
@@ -44,7 +44,12 @@ class Instant(click.ParamType[dt.datetime]):
 @click.option("--at", type=Instant(), metavar="INSTANT", help="Decide as of this instant.  [default: now]")
 @click.option("--strict", is_flag=True, help="Refuse a malformed value (exit 2) instead of deciding without it.")
 @click.option(
-    "--explain", type=click.Choice(["none", "reasons", "full"]), default="none", help="Add evidence; with full, rules too."
+    "--explain",
+    is_flag=False,
+    flag_value="reasons",
+    default="none",
+    type=click.Choice(["none", "reasons", "full"]),
+    help="Say why: the evidence and what the policy made of it; with full, each rule too.  [bare: reasons]",
 )
 @settings_options("db", "index", "any_regions", "policy")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, as POST /v1/decisions answers.")
@@ -72,7 +77,8 @@ def command(
     \b
     Examples:
       regionresolver decide --serving 36801 --ip 8.8.8.8
-      regionresolver decide --serving 250-34 --explain full
+      regionresolver decide --serving 250-34 --ip 8.8.8.8 --explain
+      regionresolver decide --serving 36801 --explain full
       regionresolver decide --sim 368-01 --ip 81.2.69.142 --json
     """
     with open_resolver(load(values).settings) as resolver:
@@ -90,23 +96,28 @@ def command(
             at=at,
             id=id_,
             strict=strict,
-            trace=explain != "none",
         )
-    if as_json:
-        click.echo(orjson.dumps(decision_document(decision, cast("Explain", explain))))
-        return
-    console = paper()
-    console.print(_summary(decision))
-    if explain != "none":
-        console.print(_evidence_tree(decision))
-    if explain == "full":
-        console.print(_rules_tree(decision.verdict.trace))
+        if as_json:
+            click.echo(orjson.dumps(decision_document(decision, cast("Explain", explain))))
+        elif explain == "none":
+            paper().print(_summary(decision))
+        else:
+            paper().print(_tree(decision, with_rules=explain == "full"))
+
+
+def _warnings(decision: Decision) -> list[str]:
+    return [f"{notice.pointer[1:]}: {notice.detail}" for notice in decision.resolution.warnings]
+
+
+def _retry_after(decision: Decision) -> str | None:
+    seconds = decision.verdict.retry_after
+    return None if seconds is None else f"{seconds} s"
 
 
 def _summary(decision: Decision) -> Table:
     resolution, verdict = decision.resolution, decision.verdict
     table = Table(show_header=False)
-    table.add_row("decision", Text(verdict.effect, style=f"bold {_COLOURS[verdict.effect]}"))
+    table.add_row("decision", _effect(verdict.effect))
     shadow = f"{verdict.shadow_effect} ({verdict.shadow_rule})" if verdict.shadow_effect else None
     rows = (
         ("region", resolution.region or "unknown"),
@@ -117,9 +128,9 @@ def _summary(decision: Decision) -> Table:
         ("rule", verdict.rule),
         ("reason", verdict.reason),
         ("message", verdict.message),
-        ("retry after", f"{verdict.retry_after} s" if verdict.retry_after is not None else None),
+        ("retry after", _retry_after(decision)),
         ("shadow", shadow),
-        ("warnings", "\n".join(f"{notice.pointer[1:]}: {notice.detail}" for notice in resolution.warnings)),
+        ("warnings", "\n".join(_warnings(decision))),
         ("policy", decision.policy),
         ("data", resolution.data),
     )
@@ -129,30 +140,72 @@ def _summary(decision: Decision) -> Table:
     return table
 
 
-def _evidence_tree(decision: Decision) -> Tree:
-    tree = Tree(f"evidence (row {decision.resolution.row} of the fusion table)")
-    for evidence in decision.resolution.evidence:
-        branch = tree.add(Text(_evidence_line(evidence), style="" if evidence.used else "dim"))
-        for answer in evidence.sources:
-            branch.add(Text(f"{answer.source}: {answer.subdivision_code or answer.country_code or 'nothing'}"))
+def _effect(effect: Effect) -> Text:
+    return Text(effect, style=f"bold {_COLOURS[effect]}")
+
+
+def _tree(decision: Decision, *, with_rules: bool) -> Tree:
+    """Draw why the answer is what it is: the region from its evidence, then the policy."""
+    explanation = decision.explanation
+    tree = Tree(Text.assemble(_effect(decision.verdict.effect), " ", _place(explanation.resolution)))
+    _add_region(tree, explanation)
+    _add_policy(tree, decision)
+    if with_rules:
+        rules = tree.add("rules, in their order")
+        for rule in explanation.rules:
+            state = "matched" if rule.matched else "not matched"
+            rules.add(Text(f"{rule.rule} [{rule.mode}] {state}: {rule.why}", style="" if rule.matched else "dim"))
+    _add_all(tree, "warnings", _warnings(decision))
     return tree
 
 
+def _place(resolution: Resolution) -> str:
+    if resolution.region is None:
+        return "in an unknown region"
+    name = f" ({resolution.region_name})" if resolution.region_name not in (None, resolution.region) else ""
+    return f"in {resolution.region}{name}, confidence {resolution.confidence:.2f}, by {resolution.basis}"
+
+
+def _add_region(tree: Tree, explanation: Explanation) -> None:
+    tree.add(Text(f"situation, row {explanation.row}: {explanation.situation}"))
+    _add_all(tree, "conflicts", [f"{one.conflict}: {one.detail}" for one in explanation.conflicts])
+    branch = tree.add("evidence")
+    for evidence in explanation.evidence:
+        leaf = branch.add(Text(_evidence_line(evidence), style="" if evidence.used else "dim"))
+        for override in explanation.overrides:
+            if override.signal is evidence.signal:
+                leaf.add(Text(_override_line(override)))
+        for answer in evidence.sources:
+            leaf.add(Text(f"{answer.source}: {answer.subdivision_code or answer.country_code or 'nothing'}"))
+
+
+def _add_policy(tree: Tree, decision: Decision) -> None:
+    verdict = decision.verdict
+    branch = tree.add(Text(f"policy {decision.policy}: {decision.explanation.outcome}"))
+    rows = (("reason", verdict.reason), ("message", verdict.message), ("retry after", _retry_after(decision)))
+    for name, value in rows:
+        if value:
+            branch.add(Text(f"{name}: {value}"))
+
+
+def _add_all(tree: Tree, title: str, lines: Sequence[str]) -> None:
+    if lines:
+        branch = tree.add(title)
+        for line in lines:
+            branch.add(Text(line))
+
+
 def _evidence_line(evidence: Evidence) -> str:
-    words = [f"{evidence.signal}: {evidence.status}"]
-    if evidence.detail:
-        words.append(f"({evidence.detail})")
+    detail = f" ({evidence.detail.replace('_', ' ')})" if evidence.detail else ""
+    words = [f"{evidence.signal}: {evidence.status}{detail}"]
     if evidence.match:
         words.append(f"match {evidence.match}")
     if evidence.candidates:
         words.append(f"says {' or '.join(evidence.candidates)}, weight {evidence.weight:.2f}")
     words.append("used" if evidence.used else "not used")
-    return " ".join(words)
+    return ", ".join(words)
 
 
-def _rules_tree(trace: Sequence[RuleTrace]) -> Tree:
-    tree = Tree("rules")
-    for rule in trace:
-        mark = "matched" if rule.matched else "not matched"
-        tree.add(Text(f"{rule.rule} [{rule.mode}] {mark}: {rule.why}", style="bold" if rule.matched else "dim"))
-    return tree
+def _override_line(override: AppliedOverride) -> str:
+    note = f"; {override.note}" if override.note else ""
+    return f"{override.match} is {override.operator or 'a network'} in {' or '.join(override.regions)}{note} ({override.source})"

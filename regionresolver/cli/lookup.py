@@ -13,6 +13,7 @@ from rich.text import Text
 from regionresolver.cli.options import load, open_resolver, paper, settings_options
 from regionresolver.model import Evidence, Resolution, SignalStatus
 from regionresolver.resolver import Resolver
+from regionresolver.resolver.documents import source_documents
 from regionresolver.service.records import record_documents
 
 STANDARD_INPUT = "-"
@@ -34,10 +35,7 @@ class Answer:
     def document(self, *, record: bool) -> dict[str, object]:
         """Give the answer as JSON types."""
         found = self.resolution
-        sources = [
-            {"source": s.source, "country": s.country_code, "subdivision": s.subdivision_code} for s in self.evidence.sources
-        ]
-        return {
+        document: dict[str, object] = {
             "ip": self.text,
             "status": self.evidence.status,
             "region": found.region,
@@ -46,8 +44,9 @@ class Answer:
             "region_name": found.region_name,
             "detail": self.evidence.detail,
             "match": self.evidence.match,
-            "sources": sources,
-        } | ({"records": self.records} if record else {})
+            "sources": source_documents(self.evidence),
+        }
+        return document | ({"records": self.records} if record else {})
 
 
 @click.command("lookup")
@@ -87,7 +86,7 @@ def _texts(addresses: Iterable[str]) -> Iterator[str]:
 
 def _answers(resolver: Resolver, texts: Iterable[str], *, record: bool) -> Iterator[Answer]:
     for text in texts:
-        resolution = resolver.resolve(ip=text, trace=True)
+        resolution = resolver.explain(ip=text).resolution
         is_address = resolution.evidence[0].status is not SignalStatus.INVALID
         yield Answer(text, resolution, record_documents(resolver.records(text)) if record and is_address else [])
 

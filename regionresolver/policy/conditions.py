@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar
 
 from regionresolver.model import Conflict, PingFacts, Resolution, Signal, SignalStatus
+from regionresolver.policy.regions import fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -43,7 +44,8 @@ class Field(Generic[T]):
 class Condition(Generic[T]):
     """One condition: its key in `when`, what it asks for in words, the field, and the test of what the field says.
 
-    From `until` on it never holds. `said` writes a value for a trace; it never writes a device's id.
+    From `until` on it never holds. `said` writes a value for a trace; it never writes a text of the ping, which may be
+    anything: an IMSI in the field of the SKU, or a device's id.
     """
 
     key: str
@@ -137,7 +139,25 @@ def _on_places(field: Field[str], turned: Iterable[_Turned], names: RegionNames)
         def holds(word: str, has: Callable[[str | None, str | None, str | None], bool] = held.has, wanted: bool = wanted) -> bool:
             return has(*names.place(word)) is wanted
 
-        yield Condition(key, _listed(words, wanted), field, holds, str)
+        yield Condition(key, _listed(words, wanted), field, holds, _place_said(names))
+
+
+def _place_said(names: RegionNames) -> Callable[[str], str]:
+    """Answer what writes a place by its code or its name, and does not repeat a word that is neither."""
+
+    def said(word: str) -> str:
+        known = names.spellings.get(fold(word))
+        return "no known region" if known is None else known[0]
+
+    return said
+
+
+def _matches(_sku: str) -> str:
+    return "a match"
+
+
+def _matches_not(_sku: str) -> str:
+    return "no match"
 
 
 def _on_sku(when: When) -> Iterator[Condition[str]]:
@@ -148,7 +168,7 @@ def _on_sku(when: When) -> Iterator[Condition[str]]:
         def holds(sku: str, match: Callable[[str], object] = pattern.match, wanted: bool = wanted) -> bool:
             return (match(sku) is not None) is wanted
 
-        yield Condition(key, _listed(globs, wanted), SKU, holds, str)
+        yield Condition(key, _listed(globs, wanted), SKU, holds, _matches_not if wanted else _matches)
 
 
 def _on_activation(when: When) -> Iterator[Condition[dt.datetime]]:

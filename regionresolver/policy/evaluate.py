@@ -26,7 +26,7 @@ from regionresolver.model import Effect, PingFacts, Resolution, RuleTrace, Verdi
 from regionresolver.policy.model import Mode, Policy
 from regionresolver.policy.regions import RegionNames
 from regionresolver.policy.rules import CompiledRule
-from regionresolver.policy.table import Timeline
+from regionresolver.policy.table import LOW_CONFIDENCE, Timeline
 from regionresolver.policy.words import wrong_words
 
 if TYPE_CHECKING:
@@ -61,18 +61,32 @@ class CompiledPolicy:
         }
         self._default_language = policy.header.default_language.lower()
 
-    def decide(self, resolution: Resolution, facts: PingFacts, at: dt.datetime, trace: bool = False) -> Verdict:
-        """Answer what the policy says of a phone at an instant (with a zone); `trace` adds every rule with its why."""
-        found = self.timeline.verdict(resolution, facts, at)
-        return self.worded(found, facts.lang, self.traces(resolution, facts, at) if trace else ())
+    def decide(self, resolution: Resolution, facts: PingFacts, at: dt.datetime) -> Verdict:
+        """Answer what the policy says of a phone at an instant (with a zone)."""
+        return self.worded(self.timeline.verdict(resolution, facts, at), facts.lang)
 
     def traces(self, resolution: Resolution, facts: PingFacts, at: dt.datetime) -> tuple[RuleTrace, ...]:
         """Answer why each rule matches or not, also of those that rest and those behind the decisive one."""
         return tuple(one.traced(resolution, facts, at) for one in self._rules)
 
-    def worded(
-        self, found: tuple[int | None, int, int, int | None, int], lang: str | None, trace: tuple[RuleTrace, ...] = ()
-    ) -> Verdict:
+    def outcome(self, verdict: Verdict, resolution: Resolution) -> str:
+        """Answer in a sentence how a verdict came about."""
+        limit = self.policy.defaults.min_confidence_to_deny
+        if verdict.rule is None and resolution.region is None:
+            said = f"Nothing says where the phone is: the policy's on_unknown is {verdict.effect}."
+        else:
+            who = "No rule matches, and the policy's default" if verdict.rule is None else f"The rule {verdict.rule}"
+            said = (
+                f"{who} says deny, but the confidence {resolution.confidence:.2f} is below {limit:.2f}: {verdict.effect}."
+                if verdict.reason == LOW_CONFIDENCE and verdict.effect is Effect.REVIEW
+                else f"{who} says {verdict.effect}."
+            )
+        if verdict.shadow_effect is None:
+            return said
+        who = "no rule" if verdict.shadow_rule is None else f"the rule {verdict.shadow_rule}"
+        return f"{said} Were the shadow rules enforced, {who} would decide: {verdict.shadow_effect}."
+
+    def worded(self, found: tuple[int | None, int, int, int | None, int], lang: str | None) -> Verdict:
         """Put a verdict of the compiled table into words: rule, effect, reason, shadow rule and its effect, in ids."""
         position, effect, reason_id, shadow, shadow_effect = found
         rule = None if position is None else self.policy.rules[position]
@@ -85,7 +99,6 @@ class CompiledPolicy:
             message=self.message(reason, lang),
             shadow_effect=None if shadow is None else _EFFECTS[shadow_effect],
             shadow_rule=None if shadow is None else self.policy.rules[shadow].id,
-            trace=trace,
         )
 
     def message(self, reason: str | None, lang: str | None) -> str | None:

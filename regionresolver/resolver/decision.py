@@ -1,7 +1,7 @@
 """Answers in words: what the compiled path leaves in ids, put into the model's objects when somebody asks.
 
 `Words` knows what the ids of one generation mean. A `Decision` is what `Resolver.decide` returns: the answer of the
-compiled path, whose `resolution` and `verdict` are made on first use and kept.
+compiled path, whose `resolution`, `verdict` and `explanation` are made on first use and kept.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from _fastpath.engine import Decided
 from _fastpath.fusion import CONFLICT_BITS, ROW_NAMES, SIGNAL_ALONE, SIGNAL_BITS, STATUS_IDS
 from _fastpath.policy_table import EFFECT_IDS
 from regionresolver.model import (
+    AppliedOverride,
     Conflict,
     Effect,
     Evidence,
+    Explanation,
     Notice,
+    PingFacts,
     Region,
     Resolution,
     Signal,
@@ -23,6 +26,8 @@ from regionresolver.model import (
     SourceAnswer,
     Verdict,
 )
+from regionresolver.policy.table import from_microseconds
+from regionresolver.resolver.explanation import explain
 
 if TYPE_CHECKING:
     from _fastpath.address import Canonical
@@ -45,10 +50,13 @@ _INVALID = {
 class Decision(Decided):
     """What the policy says of a phone, on a resolution. Immutable; equal to itself only.
 
-    `effect`, `region` and `confidence` are read from the compiled answer; `resolution` and `verdict` hold everything.
+    `effect`, `region` and `confidence` are read from the compiled answer; `resolution` and `verdict` hold everything,
+    and `explanation` says why.
     """
 
-    __slots__ = ()
+    __slots__ = ("_explanation",)
+
+    _explanation: Explanation
 
     @property
     def effect(self) -> Effect:
@@ -85,6 +93,20 @@ class Decision(Decided):
         found: Verdict = self.cached_verdict
         return found
 
+    @property
+    def explanation(self) -> Explanation:
+        """Why the answer is what it is: evidence, conflicts, overrides, and each rule with its why.
+
+        Made on first use, for any decision, at the cost of a second look into the databases. After `Resolver.close()`
+        the networks that matched are not known any more.
+        """
+        try:
+            return self._explanation
+        except AttributeError:
+            words: Words = self.words
+            self._explanation = words.decision_explained(self)
+            return self._explanation
+
     def __repr__(self) -> str:
         """Show the effect and the region: nothing of the ping."""
         return f"<Decision {self.effect} {self.region} by {self.policy}>"
@@ -102,14 +124,33 @@ class Words:
         self._generation = generation
         self.regions = tuple(Region(answer.country, answer.subdivision) for answer in vocabulary.answers)
 
-    def resolution(self, decided: Decided) -> Resolution:
-        """Put an answer's resolution and evidence into words."""
+    def explained(self, decided: Decided) -> Explanation:
+        """Explain an answer for which no policy was asked."""
+        return explain(self.resolution(decided, whole=True), self._overrides(decided), self.vocabulary.catalogue)
+
+    def decision_explained(self, decision: Decision) -> Explanation:
+        """Explain a decision: its region, and why each rule did or did not match."""
+        resolution, verdict = self.resolution(decision, whole=True), decision.verdict
+        *texts, first_activated_us, at_us = decision.asked
+        sku, sold_in, device_id = (text.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text for text in texts)
+        activated = None if first_activated_us is None else from_microseconds(first_activated_us)
+        facts = PingFacts(sku, sold_in, device_id, activated, decision.lang)
+        return explain(
+            resolution,
+            self._overrides(decision),
+            self.vocabulary.catalogue,
+            self.policy.outcome(verdict, resolution),
+            self.policy.traces(resolution, facts, from_microseconds(at_us)),
+        )
+
+    def resolution(self, decided: Decided, *, whole: bool = False) -> Resolution:
+        """Put an answer's resolution and evidence into words; `whole` adds what costs a second look into the databases."""
         region, country, subdivision, conflicts, confidence, basis, used, row = decided.resolution_ids
         codes = self.vocabulary.codes
         evidence = (
             self._plmn_evidence(Signal.SERVING_PLMN, *decided.serving_evidence, used),
             self._plmn_evidence(Signal.HOME_PLMN, *decided.home_evidence, used),
-            self._ip_evidence(*decided.ip_evidence, used, trace=decided.is_traced),
+            self._ip_evidence(*decided.ip_evidence, used, whole=whole),
         )
         given = tuple(found for found in evidence if found is not None)
         return Resolution(
@@ -148,7 +189,25 @@ class Words:
             detail=row.sort,
         )
 
-    def _ip_evidence(self, status: int, value: int, canonical: Canonical | None, used: int, *, trace: bool) -> Evidence | None:
+    def _overrides(self, decided: Decided) -> tuple[AppliedOverride, ...]:
+        found = ((Signal.SERVING_PLMN, decided.serving_evidence[1]), (Signal.HOME_PLMN, decided.home_evidence[1]))
+        rows = [(signal, self._plmns.rows[value - 1]) for signal, value in found if value]
+        return tuple(
+            AppliedOverride(
+                signal,
+                row.text,
+                row.candidates,
+                row.confidence,
+                row.operator,
+                row.note,
+                self._plmns.sources[row.source].title,
+                row.date,
+            )
+            for signal, row in rows
+            if row.kind == "override"
+        )
+
+    def _ip_evidence(self, status: int, value: int, canonical: Canonical | None, used: int, *, whole: bool) -> Evidence | None:
         if status not in _STATUSES:
             return None
         if canonical is None or status != STATUS_IDS["ok"]:
@@ -156,11 +215,11 @@ class Words:
                 Signal.IP, _STATUSES[status], None, (), 0.0, used=False, detail=canonical.special if canonical else None
             )
         region = self.regions[value]
-        sources = zip(self._index.sources, self._index.values[value], strict=True) if trace else ()
+        sources = zip(self._index.sources, self._index.values[value], strict=True) if whole else ()
         return Evidence(
             Signal.IP,
             _STATUSES[status],
-            self._matched_network(canonical) if trace else None,
+            self._matched_network(canonical) if whole else None,
             tuple(code for code in (region.subdivision_code or region.country_code,) if code),
             SIGNAL_ALONE["ip_subdivision" if region.subdivision_code else "ip"] / 100,
             used=bool(used & SIGNAL_BITS[Signal.IP]),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from regionresolver.model import Evidence, Notice, Resolution, RuleTrace
+    from regionresolver.model import AppliedOverride, Evidence, Explanation, Notice, Resolution, RuleTrace
     from regionresolver.resolver.decision import Decision
 
 Explain = Literal["none", "reasons", "full"]
@@ -31,8 +31,8 @@ def ping_arguments(document: Mapping[str, object]) -> dict[str, object]:
     return {**signal_arguments(document), **facts}
 
 
-def resolution_document(resolution: Resolution, explain: Explain = "none") -> dict[str, object]:
-    """Return the answer of `/v1/resolve`."""
+def resolution_document(resolution: Resolution, explanation: Explanation | None = None) -> dict[str, object]:
+    """Return the answer of `/v1/resolve`, with its explanation where there is one."""
     return {
         "region": resolution.region,
         "country": resolution.country,
@@ -43,7 +43,7 @@ def resolution_document(resolution: Resolution, explain: Explain = "none") -> di
         "conflicts": list(resolution.conflicts),
         "warnings": [_notice(notice) for notice in resolution.warnings],
         "data": resolution.data,
-        **({} if explain == "none" else _explanation(resolution)),
+        **({} if explanation is None else explanation_document(explanation)),
     }
 
 
@@ -72,18 +72,28 @@ def decision_document(decision: Decision, explain: Explain = "none") -> dict[str
     document["policy"] = decision.policy
     document["data"] = resolution.data
     if explain != "none":
-        document.update(_explanation(resolution))
-    if explain == "full":
-        document["rules"] = [_rule(trace) for trace in verdict.trace]
+        document.update(explanation_document(decision.explanation, with_rules=explain == "full"))
     return document
 
 
-def _explanation(resolution: Resolution) -> dict[str, object]:
-    return {"row": resolution.row, "evidence": [_evidence(evidence) for evidence in resolution.evidence]}
+def explanation_document(explanation: Explanation, *, with_rules: bool = False) -> dict[str, object]:
+    """Return the members that `explain` adds to an answer; `outcome` and the rules only where a policy was asked."""
+    document: dict[str, object] = {
+        "row": explanation.row,
+        "situation": explanation.situation,
+        "evidence": [_evidence(evidence) for evidence in explanation.evidence],
+        "conflict_details": [{"conflict": one.conflict, "detail": one.detail} for one in explanation.conflicts],
+        "overrides": [_override(override) for override in explanation.overrides],
+    }
+    if explanation.outcome is not None:
+        document["outcome"] = explanation.outcome
+    if with_rules:
+        document["rules"] = [_rule(trace) for trace in explanation.rules]
+    return document
 
 
 def _evidence(evidence: Evidence) -> dict[str, object]:
-    document: dict[str, object] = {
+    return {
         "signal": evidence.signal,
         "status": evidence.status,
         "match": evidence.match,
@@ -91,13 +101,29 @@ def _evidence(evidence: Evidence) -> dict[str, object]:
         "weight": evidence.weight,
         "used": evidence.used,
         "detail": evidence.detail,
+        "sources": source_documents(evidence),
     }
-    if evidence.sources:
-        document["sources"] = [
-            {"source": answer.source, "country": answer.country_code, "subdivision": answer.subdivision_code}
-            for answer in evidence.sources
-        ]
-    return document
+
+
+def source_documents(evidence: Evidence) -> list[dict[str, object]]:
+    """Return what each database says of an address."""
+    return [
+        {"source": answer.source, "country": answer.country_code, "subdivision": answer.subdivision_code}
+        for answer in evidence.sources
+    ]
+
+
+def _override(override: AppliedOverride) -> dict[str, object]:
+    return {
+        "signal": override.signal,
+        "match": override.match,
+        "regions": list(override.regions),
+        "confidence": override.confidence,
+        "operator": override.operator,
+        "note": override.note,
+        "source": override.source,
+        "date": override.date.isoformat(),
+    }
 
 
 def _rule(trace: RuleTrace) -> dict[str, object]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from _fastpath.digit_trie import DigitTrie
-from _fastpath.engine import Engine, now_us
+from _fastpath.engine import Engine
 from _fastpath.lookup import Lookup
 from regionresolver.errors import InvalidAddressError, NoSignalError, PolicyError
-from regionresolver.model import PingFacts, Region, Resolution, SourceRecord
+from regionresolver.model import Explanation, PingFacts, Region, Resolution, SourceRecord
 from regionresolver.policy import CompiledPolicy, Policy, Severity, lint, load_policy
 from regionresolver.policy.rules import as_utf8
 from regionresolver.policy.table import from_microseconds, microseconds
@@ -166,20 +166,31 @@ class Resolver:
         serving: PlmnLike | None = None,
         sim: PlmnLike | None = None,
         strict: bool = False,
-        trace: bool = False,
     ) -> Resolution:
         """Resolve the signals of a ping to a region.
 
         `serving` is the PLMN that the phone is registered on, `sim` the SIM's PLMN or an IMSI (cut to its first six
         digits at once); each a digit string, "368-01", a pair or a mapping with mcc and mnc. A malformed value gets
-        status "invalid" and a notice; with `strict` it raises InvalidAddressError or InvalidPlmnError. `trace` adds
-        the matched network and each database's answer to the evidence, at the cost of a second look. Raises
+        status "invalid" and a notice; with `strict` it raises InvalidAddressError or InvalidPlmnError. Raises
         NoSignalError without any signal and PlmnNotStringError for a number as PLMN.
         """
+        return self._words.resolution(self._resolved(ip, serving, sim, strict=strict))
+
+    def explain(
+        self,
+        *,
+        ip: AddressLike | None = None,
+        serving: PlmnLike | None = None,
+        sim: PlmnLike | None = None,
+        strict: bool = False,
+    ) -> Explanation:
+        """Resolve as `resolve` does, and say why: with the networks that matched and each database's answer."""
+        return self._words.explained(self._resolved(ip, serving, sim, strict=strict))
+
+    def _resolved(self, ip: object, serving: object, sim: object, *, strict: bool) -> Decision:
         if ip is None and serving is None and sim is None:
             raise NoSignalError("at least one of ip, serving and sim must be given")
-        signals = ParsedSignals(ip, serving, sim, strict=strict)
-        return self._words.resolution(self._engine.resolve_parsed(*signals.parsed, [], trace=trace))
+        return self._engine.resolve_parsed(*ParsedSignals(ip, serving, sim, strict=strict).parsed, [])
 
     def decide(
         self,
@@ -195,14 +206,12 @@ class Resolver:
         at: dt.datetime | None = None,
         id: str | None = None,  # noqa: A002 - the ping's own field
         strict: bool = False,
-        trace: bool = False,
     ) -> Decision:
         """Resolve a ping and apply the policy as it stands at the instant `at` (None: now).
 
         `sold_in` is the region that the phone was sold in, `first_activated_at` an instant with its zone or RFC 3339
         text, `lang` a language tag for the message. A field that cannot be used counts as missing and gets a notice.
-        `id` is echoed. `trace` also tells of each rule why it did or did not match. Raises as `resolve` does, and
-        ValueError for an `at` without a zone.
+        `id` is echoed. Raises as `resolve` does, and ValueError for an `at` without a zone.
         """
         return self._engine.decide(
             ip=ip,
@@ -216,7 +225,6 @@ class Resolver:
             at=at,
             id=id,
             strict=strict,
-            trace=trace,
         )
 
     def _decide_odd(
@@ -233,7 +241,6 @@ class Resolver:
         at: dt.datetime | None,
         id: object,  # noqa: A002 - the ping's own field
         strict: bool,
-        trace: bool,
     ) -> Decision:
         """Decide on a ping with anything but plain texts in it: parse here, decide where the others are decided."""
         if ip is None and serving is None and sim is None:
@@ -249,8 +256,7 @@ class Resolver:
             first_activated_at=fields.instant("first_activated_at", first_activated_at),
             lang=fields.text("lang", lang),
         )
-        now = microseconds(at) if at is not None else now_us()
-        decision = self._engine.decide_parsed(
+        return self._engine.decide_parsed(
             *signals.parsed,
             fields.notices,
             sku=_utf8(facts.sku),
@@ -259,13 +265,8 @@ class Resolver:
             first_activated_us=None if facts.first_activated_at is None else microseconds(facts.first_activated_at),
             lang=facts.lang,
             id=fields.text("id", id),
-            at_us=now,
-            trace=trace,
+            at_us=microseconds(at) if at is not None else None,
         )
-        if trace:
-            traces = self._compiled.traces(decision.resolution, facts, at or from_microseconds(now))
-            decision.cached_verdict = self._compiled.worded(decision.verdict_ids, facts.lang, traces)
-        return decision
 
     def _table_at(self, at_us: int) -> PolicyTable:
         return self._compiled.timeline.at(from_microseconds(at_us))

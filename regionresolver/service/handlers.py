@@ -11,7 +11,7 @@ import orjson
 from aiohttp import web
 
 from regionresolver.errors import InvalidAddressError
-from regionresolver.model import Resolution
+from regionresolver.model import Explanation, Resolution
 from regionresolver.resolver import Resolver
 from regionresolver.resolver.documents import Explain, decision_document, ping_arguments, resolution_document, signal_arguments
 from regionresolver.resolver.pings import Fields
@@ -33,7 +33,7 @@ async def decide(request: web.Request) -> web.Response:
     explain, strict = pings.explain(request), pings.strict(request)
     ping = await pings.read_ping(request, state.settings.body_limit_bytes, state.settings.body_timeout_s)
     arguments: dict[str, Any] = ping_arguments(ping)  # values of any JSON type: the resolver answers wrong ones with a notice
-    decision = state.resolver.decide(**arguments, strict=strict, trace=explain != "none")
+    decision = state.resolver.decide(**arguments, strict=strict)
     return _json(decision_document(decision, explain))
 
 
@@ -45,10 +45,10 @@ async def resolve_ping(request: web.Request) -> web.Response:
     arguments: dict[str, Any] = signal_arguments(ping)
     fields = Fields()
     id_ = fields.text("id", ping.get("id"))
-    found = state.resolver.resolve(**arguments, strict=strict, trace=explain != "none")
+    found, explanation = _resolved(state.resolver, explain, **arguments, strict=strict)
     resolution = dataclasses.replace(found, warnings=(*found.warnings, *fields.notices))
     records = _records(state.resolver, ping.get("ip")) if include else None
-    return _json(_document(resolution, explain, records, id_))
+    return _json(_document(resolution, explanation, records, id_))
 
 
 async def resolve_query(request: web.Request) -> web.Response:
@@ -56,8 +56,8 @@ async def resolve_query(request: web.Request) -> web.Response:
     state = request.app[STATE]
     explain, strict, include = pings.explain(request), pings.strict(request), pings.include_record(request)
     ip, serving, sim = (pings.signal(request, name) for name in ("ip", "serving", "sim"))
-    resolution = state.resolver.resolve(ip=ip, serving=serving, sim=sim, strict=strict, trace=explain != "none")
-    return _json(_document(resolution, explain, _records(state.resolver, ip) if include else None))
+    found = _resolved(state.resolver, explain, ip=ip, serving=serving, sim=sim, strict=strict)
+    return _json(_document(*found, _records(state.resolver, ip) if include else None))
 
 
 async def resolve_address(request: web.Request) -> web.Response:
@@ -65,11 +65,11 @@ async def resolve_address(request: web.Request) -> web.Response:
     state = request.app[STATE]
     explain, include = pings.explain(request), pings.include_record(request)
     ip = request.match_info["ip"]
-    resolution = state.resolver.resolve(ip=ip, strict=True, trace=explain != "none")
+    found = _resolved(state.resolver, explain, ip=ip, strict=True)
     caching = {"ETag": state.data_etag, "Cache-Control": ADDRESS_CACHE_CONTROL}
     if _is_current(request, state.data_etag):
         return web.Response(status=304, headers=caching)
-    return _json(_document(resolution, explain, _records(state.resolver, ip) if include else None), caching)
+    return _json(_document(*found, _records(state.resolver, ip) if include else None), caching)
 
 
 async def resolve_caller(request: web.Request) -> web.Response:
@@ -78,8 +78,8 @@ async def resolve_caller(request: web.Request) -> web.Response:
     explain, include = pings.explain(request), pings.include_record(request)
     forwarded_for, forwarded = (request.headers.getall(name, []) for name in ("X-Forwarded-For", "Forwarded"))
     ip = str(client_address(request.remote, forwarded_for, forwarded, state.settings.trusted_proxies))
-    resolution = state.resolver.resolve(ip=ip, trace=explain != "none")
-    return _json(_document(resolution, explain, _records(state.resolver, ip) if include else None))
+    found = _resolved(state.resolver, explain, ip=ip)
+    return _json(_document(*found, _records(state.resolver, ip) if include else None))
 
 
 async def show_policy(request: web.Request) -> web.Response:
@@ -92,11 +92,22 @@ async def show_metadata(request: web.Request) -> web.Response:
     return _standing(request, request.app[STATE].metadata)
 
 
+def _resolved(resolver: Resolver, explain: Explain, **arguments: Any) -> tuple[Resolution, Explanation | None]:
+    """Resolve signals, and explain where that was asked for; without a policy `full` has no more to say than `reasons`."""
+    if explain == "none":
+        return resolver.resolve(**arguments), None
+    explanation = resolver.explain(**arguments)
+    return explanation.resolution, explanation
+
+
 def _document(
-    resolution: Resolution, explain: Explain, records: list[dict[str, object]] | None, id_: str | None = None
+    resolution: Resolution,
+    explanation: Explanation | None,
+    records: list[dict[str, object]] | None,
+    id_: str | None = None,
 ) -> dict[str, object]:
     """Give a resolution's answer: a decision's members without the policy's, and the records where they were asked for."""
-    document = {"id": id_} | resolution_document(resolution, explain)
+    document = {"id": id_} | resolution_document(resolution, explanation)
     return document if records is None else document | {"records": records}
 
 

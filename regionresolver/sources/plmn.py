@@ -37,7 +37,7 @@ class PlmnRow:
     `candidates` are country codes, subdivision codes or names of catalogue regions, the default first; () when the
     prefix is of no country, and `sort` then says why. `confidence` is how sure it is that an override's network serves
     its one candidate and nothing else; None where other signals decide (several candidates) and for other kinds.
-    `exact` rows match only an MNC that is known to have two digits.
+    `exact` rows match only an MNC that is known to have two digits. `note` is what else is worth knowing of an override.
     """
 
     prefix: str
@@ -49,6 +49,7 @@ class PlmnRow:
     operator: str | None
     source: str
     date: dt.date
+    note: str | None = None
 
     @property
     def text(self) -> str:
@@ -158,8 +159,8 @@ def _read_overrides(table: Row, sources: Mapping[str, Source], catalogue: Catalo
         confidence = row.share("confidence") if row.has("confidence") else common if len(regions) == 1 else None
         if confidence is not None and len(regions) > 1:
             raise row.fault("confidence", "is for one region: of several, other signals decide", "delete it")
-        operator = row.optional_text("operator")
-        found.append(PlmnRow(prefix, regions, "override", confidence, exact, None, operator, source.key, source.date))
+        operator, note = row.optional_text("operator"), row.optional_text("note")
+        found.append(PlmnRow(prefix, regions, "override", confidence, exact, None, operator, source.key, source.date, note))
         row.finish()
     table.finish()
     return found
