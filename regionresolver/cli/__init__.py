@@ -14,7 +14,7 @@ from regionresolver.errors import PingError, RegionResolverError, SettingsError
 FAILED = 1
 USAGE = 2
 
-COMMANDS = ("serve", "lookup", "decide", "db", "index", "config")
+COMMANDS = ("serve", "lookup", "decide", "plmn", "db", "index", "config")
 
 
 class CommandLine(click.Group):
@@ -50,4 +50,5 @@ def main() -> None:
       regionresolver serve --port 8080
       regionresolver decide --serving 36801
       regionresolver lookup 203.0.113.7 2001:db8::1
+      regionresolver plmn 250-33
     """
