@@ -22,9 +22,7 @@ class PolicyRows:
         cuts_us: Sequence[int],
         spellings: Mapping[bytes, int],
         devices: Mapping[bytes, int],
-        matchers: Sequence[
-            tuple[Sequence[int], Sequence[int], Sequence[int], int, int, Sequence[int], Sequence[int], int]
-        ],
+        matchers: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int], int, int, Sequence[int], Sequence[int], int]],
     ) -> Self: ...
 
 @final
@@ -35,9 +33,7 @@ class PolicyTable:
     def valid_from(self) -> int: ...
     @property
     def valid_until(self) -> int: ...
-    def __new__(
-        cls, rows: PolicyRows, active: int, limits: Sequence[int], valid_from: int, valid_until: int
-    ) -> Self: ...
+    def __new__(cls, rows: PolicyRows, active: int, limits: Sequence[int], valid_from: int, valid_until: int) -> Self: ...
     def verdict(
         self,
         region: int,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -52,6 +53,13 @@ class PolicyError(FileError):
     """A policy file does not parse, does not fit the model, or fails its own lint or tests."""
 
     code = "POLICY_INVALID"
+
+    def __init__(
+        self, file: str | Path, reason: str, *, where: str = "", remedy: str = "", others: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Keep the parts; `others` are further problems of the same file, each as (where, reason)."""
+        self.others = tuple(others)
+        super().__init__(file, reason, where=where, remedy=remedy)
 
 
 class SettingsError(RegionResolverError):

@@ -301,7 +301,7 @@ def test_an_embedded_test_says_what_differs(ping: str, expect: str, why: str) ->
 def test_a_failing_test_is_a_finding() -> None:
     text = DENY_CUBA + '[messages.R]\nen = "no"\n' + embedded('serving = "36801"', 'decision = "allow"')
     assert lint(policy(text), catalogue(), EVERYTHING, resolve=resolve_by_network) == [
-        Finding(Severity.ERROR, "test-failed", "tests[0]", "'t': decision: expected allow, got deny")
+        Finding(Severity.ERROR, "test-failed", ("tests", 0), "'t': decision: expected allow, got deny")
     ]
 
 

@@ -10,25 +10,12 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from regionresolver.cli.options import load, open_resolver, paper, settings_options
+from regionresolver.cli.options import Instant, load, open_resolver, paper, settings_options
 from regionresolver.model import AppliedOverride, Effect, Evidence, Explanation, Resolution
-from regionresolver.resolver import Decision, parse_instant
+from regionresolver.resolver import Decision
 from regionresolver.resolver.documents import Explain, decision_document
 
 _COLOURS = {Effect.ALLOW: "green", Effect.DENY: "red", Effect.REVIEW: "yellow"}
-
-
-class Instant(click.ParamType[dt.datetime]):
-    """An instant with its time zone, as RFC 3339 writes it."""
-
-    name = "instant"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.datetime:
-        """Read the text; click reports what is wrong, and exits with 2."""
-        instant = parse_instant(str(value))
-        if instant is None:
-            self.fail("not an instant with its time zone, as RFC 3339 writes it (2021-09-01T00:00:00Z)", param, ctx)
-        return instant
 
 
 @click.command("decide")

@@ -1,5 +1,6 @@
 """Options made from the settings' model, so that a flag, its help and its default cannot drift from it."""
 
+import datetime as dt
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +13,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from regionresolver.resolver import Resolver
+from regionresolver.resolver import Resolver, parse_instant
 from regionresolver.settings import CONFIG_VARIABLE, LoadedSettings, Settings, flag_name, load_settings
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -34,6 +35,19 @@ _METAVARS = {
     "trusted_proxies": "NETWORK",
 }
 _OTHER_FLAGS = {"any_regions": ("--any-region",)}
+
+
+class Instant(click.ParamType[dt.datetime]):
+    """An instant with its time zone, as RFC 3339 writes it."""
+
+    name = "instant"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dt.datetime:
+        """Read the text; click reports what is wrong, and exits with 2."""
+        instant = parse_instant(str(value))
+        if instant is None:
+            self.fail("not an instant with its time zone, as RFC 3339 writes it (2021-09-01T00:00:00Z)", param, ctx)
+        return instant
 
 
 def settings_options(*names: str) -> Callable[[Command], Command]:

@@ -139,4 +139,3 @@ def _facts(row: dict[str, object]) -> SourceFacts:
     if not 0 <= build_epoch < BUILD_EPOCH_LIMIT:
         raise ValueError
     return SourceFacts(name, tuple(map(str, files)), database_type, build_epoch, sha256, attribution, frozenset())
-

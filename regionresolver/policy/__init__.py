@@ -2,7 +2,7 @@
 
 from regionresolver.policy.evaluate import CompiledPolicy
 from regionresolver.policy.lint import Finding, Severity, lint
-from regionresolver.policy.load import MAX_POLICY_BYTES, SHIPPED, load_policy, shipped_policy
+from regionresolver.policy.load import MAX_POLICY_BYTES, SHIPPED, PolicyFile, load_policy, read_policy, shipped_policy
 from regionresolver.policy.model import Policy
 from regionresolver.policy.regions import RegionNames, RegionSet
 from regionresolver.policy.rules import BUCKETS, rollout_bucket
@@ -18,6 +18,7 @@ __all__ = [
     "CompiledPolicy",
     "Finding",
     "Policy",
+    "PolicyFile",
     "RegionNames",
     "RegionSet",
     "Severity",
@@ -25,6 +26,7 @@ __all__ = [
     "Timeline",
     "lint",
     "load_policy",
+    "read_policy",
     "rollout_bucket",
     "run_tests",
     "shipped_policy",

@@ -1,6 +1,6 @@
 """Find what is legal in a policy and yet not wise: findings, each with a severity, a place and a remedy.
 
-In goes a policy that `load` accepted (so every region word means something); out come findings in the order of the file.
+In goes a policy that `load` accepted (so every region word means something); out come findings, check after check.
 An error says that the policy can't do what its author meant, and keeps it from being activated; a warning says where
 the evidence is weaker than the rule. One check is one function, in the order of the list in `lint`.
 """
@@ -37,12 +37,17 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to look at: how bad, its stable name, the path of keys (`rules[2].effective`), and a sentence."""
+    """One thing to look at: how bad, its stable name, the path of keys, and a sentence."""
 
     severity: Severity
     code: str
-    where: str
+    path: Path
     text: str
+
+    @property
+    def where(self) -> str:
+        """Answer the place as `rules[2].effective`."""
+        return dotted(self.path)
 
     def __str__(self) -> str:
         """Write the finding as one line."""
@@ -79,11 +84,11 @@ def lint(
 
 
 def _error(code: str, path: Path, text: str) -> Finding:
-    return Finding(Severity.ERROR, code, dotted(path), text)
+    return Finding(Severity.ERROR, code, path, text)
 
 
 def _warning(code: str, path: Path, text: str) -> Finding:
-    return Finding(Severity.WARNING, code, dotted(path), text)
+    return Finding(Severity.WARNING, code, path, text)
 
 
 def _awake(policy: Policy) -> Iterator[tuple[int, Rule]]:

@@ -2,6 +2,7 @@
 
 TOML, or JSON of the same model (a file that ends in .json, or begins with a brace). The file is read once, whole, and
 never more than `MAX_POLICY_BYTES` of it. Nothing of an earlier policy is touched: a file that fails leaves no trace.
+Instead of a path one of the `SHIPPED` names may be given; a file of such a name needs its directory (`./default`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Final, NoReturn, cast
@@ -51,12 +53,30 @@ def shipped_policy(name: str = "default") -> FilePath:
     return FilePath(str(resources.files("regionresolver.data").joinpath("policies", f"{name}.toml")))
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """A policy with the text that it was read from, which knows at which line a value stands."""
+
+    file: FilePath
+    text: str
+    policy: Policy
+
+    def line_of(self, path: Path, value: object = None) -> int | None:
+        """Answer the line (from 1) of a value, `None` where it can't be told: always in JSON."""
+        return _line_of(self.text, path, value)
+
+
 def load_policy(path: str | FilePath | None, catalogue: Catalogue) -> Policy:
-    """Read and check a policy file; `None` is the shipped default.
+    """Read and check a policy: a file, or one of the `SHIPPED` by its name; `None` is the shipped default.
 
     Raises `PolicyError`, with file, line where it can be found, path of keys, and reason.
     """
-    file = shipped_policy() if path is None else FilePath(path)
+    return read_policy(path, catalogue).policy
+
+
+def read_policy(path: str | FilePath | None, catalogue: Catalogue) -> PolicyFile:
+    """Do what `load_policy` does, and keep the text for what is to be said of the policy later."""
+    file = shipped_policy(str(path or "default")) if path is None or str(path) in SHIPPED else FilePath(path)
     text = _read(file)
     mapping = _parse(file, text)
     try:
@@ -67,7 +87,7 @@ def load_policy(path: str | FilePath | None, catalogue: Catalogue) -> Policy:
     complaints: list[Problem] = [(complaint.path, complaint.text, complaint.word) for complaint in wrong_words(policy, names)]
     if complaints:
         _refuse(file, text, complaints, None)
-    return policy
+    return PolicyFile(file, text, policy)
 
 
 def _read(file: FilePath) -> str:
@@ -128,14 +148,21 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _refuse(file: FilePath, text: str, problems: list[Problem], cause: Exception | None) -> NoReturn:
-    """Raise a `PolicyError` for the first problem in the file, saying how many more there are."""
-    is_toml = not text.lstrip().startswith("{")
-    path, reason, value = problems[0]
-    line = line_of(text, path, value) if is_toml and path else None
-    where = ", ".join(part for part in (f"line {line}" if line else "", dotted(path)) if part)
-    more = len(problems) - 1
-    remedy = "" if more == 0 else f"and {more} more problem{'s' if more > 1 else ''} in this file"
-    raise PolicyError(file, reason, where=where, remedy=remedy) from cause
+    """Raise a `PolicyError` for the first problem in the file, which keeps the others and says how many they are."""
+    (where, reason), *others = [(_where(text, path, value), reason) for path, reason, value in problems]
+    remedy = f"and {len(others)} more problem{'s' if len(others) > 1 else ''} in this file" if others else ""
+    raise PolicyError(file, reason, where=where, remedy=remedy, others=others) from cause
+
+
+def _where(text: str, path: Path, value: object) -> str:
+    """Write a place as `line 12, rules[3].when.region`, without what is not known of it."""
+    line = _line_of(text, path, value)
+    return ", ".join(part for part in (f"line {line}" if line else "", dotted(path)) if part)
+
+
+def _line_of(text: str, path: Path, value: object) -> int | None:
+    """Answer the line of a value, `None` in JSON, and where the whole file is meant."""
+    return line_of(text, path, value) if path and not text.lstrip().startswith("{") else None
 
 
 def _described(details: ErrorDetails) -> Problem:

@@ -15,6 +15,9 @@ from regionresolver.model import PingFacts, Resolution, Verdict
 from regionresolver.policy.evaluate import CompiledPolicy
 
 if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator
+
     from regionresolver.policy.model import Expectation, Policy, PolicyTest, TestPing
     from regionresolver.sources.catalogue import Catalogue
 
@@ -32,14 +35,38 @@ Resolve = Callable[[Signals], Resolution]
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """One field of an answer that is not what the test expects; None where the answer has nothing."""
+
+    field: str
+    expected: object
+    got: object
+
+    def __str__(self) -> str:
+        """Write the difference as a part of a line."""
+        return f"{self.field}: expected {self.expected}, got {self.got}"
+
+
+@dataclass(frozen=True, slots=True)
 class TestResult:
-    """What became of one test; `why` says what differs, and is empty where it passed."""
+    """What became of one test: what differs from what it expects, or why its ping was refused."""
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
     name: str
-    passed: bool
-    why: str = ""
+    at: dt.datetime
+    differences: tuple[Difference, ...] = ()
+    refusal: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether the answer was what the test expects."""
+        return not self.why
+
+    @property
+    def why(self) -> str:
+        """Say what differs; empty where the test passed."""
+        return self.refusal or "; ".join(map(str, self.differences))
 
     def __str__(self) -> str:
         """Write the result as one line."""
@@ -57,10 +84,9 @@ def _run(test: PolicyTest, compiled: CompiledPolicy, resolve: Resolve) -> TestRe
     try:
         resolution = resolve(_signals(test.ping))
     except PingError as error:
-        return TestResult(test.name, passed=False, why=f"the ping is refused: {error}")
+        return TestResult(test.name, test.at, refusal=f"the ping is refused: {error}")
     verdict = compiled.decide(resolution, _facts(test.ping), test.at)
-    differences = "; ".join(_differences(test.expect, resolution, verdict))
-    return TestResult(test.name, passed=not differences, why=differences)
+    return TestResult(test.name, test.at, tuple(_differences(test.expect, resolution, verdict)))
 
 
 def _signals(ping: TestPing) -> Signals:
@@ -79,7 +105,7 @@ def _facts(ping: TestPing) -> PingFacts:
     )
 
 
-def _differences(expect: Expectation, resolution: Resolution, verdict: Verdict) -> list[str]:
+def _differences(expect: Expectation, resolution: Resolution, verdict: Verdict) -> Iterator[Difference]:
     """Say of each expected field what came instead."""
     came: dict[str, object] = {
         "decision": verdict.effect,
@@ -92,4 +118,4 @@ def _differences(expect: Expectation, resolution: Resolution, verdict: Verdict) 
         "shadow": verdict.shadow_effect or "none",
     }
     expected = {key: getattr(expect, key) for key in came if key in expect.model_fields_set}
-    return [f"{key}: expected {value}, got {came[key]}" for key, value in expected.items() if came[key] != value]
+    return (Difference(key, value, came[key]) for key, value in expected.items() if came[key] != value)

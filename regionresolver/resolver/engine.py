@@ -16,7 +16,7 @@ from _fastpath.engine import Engine
 from _fastpath.lookup import Lookup
 from regionresolver.errors import InvalidAddressError, NoSignalError, PolicyError
 from regionresolver.model import Explanation, PingFacts, Region, Resolution, SourceRecord
-from regionresolver.policy import CompiledPolicy, Policy, Severity, lint, load_policy
+from regionresolver.policy import CompiledPolicy, Policy, Severity, lint, load_policy, run_tests
 from regionresolver.policy.rules import as_utf8
 from regionresolver.policy.table import from_microseconds, microseconds
 from regionresolver.resolver.databases import Database, open_index
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from _fastpath.policy_table import PolicyTable
     from _fastpath.value_ids import ValueIds
     from regionresolver.index import Index, Progress
+    from regionresolver.policy import Finding, TestResult
+    from regionresolver.policy.testing import Signals
 
 _generations = itertools.count(1)
 
@@ -56,8 +58,8 @@ class Resolver:
         """Join the parts of a generation; `open` is the usual way in."""
         self.generation = f"g{next(_generations)}"
         self.policy = policy
+        self.catalogue = catalogue
         self._index = index
-        self._catalogue = catalogue
         self._plmns = plmns
         self._vocabulary = Vocabulary(catalogue, plmns, index, any_regions)
         self._compiled = CompiledPolicy(policy, catalogue, self._vocabulary.codes)
@@ -271,10 +273,25 @@ class Resolver:
     def _table_at(self, at_us: int) -> PolicyTable:
         return self._compiled.timeline.at(from_microseconds(at_us))
 
+    def lint_policy(self, policy: Policy, *, active: Policy | None = None, at: dt.datetime | None = None) -> list[Finding]:
+        """Return what is to be said against a policy on this data; its own tests run here.
+
+        `active` is the policy that it would replace, `at` (with a zone) the day on which reviews are overdue and ramps
+        stand somewhere; without them nothing is said of that.
+        """
+        visible = frozenset[str]().union(*(source.subdivisions for source in self._index.sources))
+        return lint(policy, self.catalogue, visible, plmns=self._plmns, active=active, at=at, resolve=self._resolve_signals)
+
+    def test_policy(self, policy: Policy) -> list[TestResult]:
+        """Return what becomes of each test that a policy carries, on this data. Raises PolicyError."""
+        return run_tests(policy, self.catalogue, self._resolve_signals)
+
+    def _resolve_signals(self, signals: Signals) -> Resolution:
+        return self.resolve(**signals)
+
     def _check_policy(self, file: str | Path) -> tuple[str, ...]:
         """Return what lint warns of; raise PolicyError for what it refuses, a failing test of the policy among it."""
-        visible = frozenset[str]().union(*(source.subdivisions for source in self._index.sources))
-        findings = lint(self.policy, self._catalogue, visible, resolve=lambda ping: self.resolve(**ping))
+        findings = self.lint_policy(self.policy)
         for finding in findings:
             if finding.severity is Severity.ERROR:
                 raise PolicyError(file, finding.text, where=finding.where, remedy="mend the policy: it replaces nothing as it is")
@@ -301,7 +318,7 @@ class Resolver:
                 for source in self._index.sources
             ],
             "plmn_table": {"sha256": self._plmns.sha256, "rows": len(self._plmns.rows), "date": self._plmns.date.isoformat()},
-            "region_catalogue": {"sha256": self._catalogue.sha256},
+            "region_catalogue": {"sha256": self.catalogue.sha256},
             "precedence": {"order": "first", "any_regions": list(self._vocabulary.any_regions)},
             "policy": {"label": self._compiled.label, "sha256": self._compiled.sha256},
             "warnings": list(self.warnings),
