@@ -78,10 +78,11 @@ def open_resolver(settings: Settings) -> Resolver:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """Show bars on standard error while the context lasts, on a terminal and not before LONG_S; give what moves them.
 
-    The function takes what is being done, how much of it is done, and how much there is; each task has its own bar.
+    The function takes what is being done, how much of it is done, and how much there is (None: nobody knows); each task
+    has its own bar.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -92,7 +93,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     tasks: dict[str, TaskID] = {}
     drawn_at = time.monotonic()
 
-    def advance(what: str, done: int, total: int) -> None:
+    def advance(what: str, done: int, total: int | None) -> None:
         nonlocal drawn_at
         if what not in tasks:
             tasks[what] = bars.add_task(what)

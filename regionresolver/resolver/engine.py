@@ -106,6 +106,13 @@ class Resolver:
         resolver.warnings = resolver._check_policy(policy or "the default policy")
         return resolver
 
+    def with_policy(self, policy: Policy) -> Self:
+        """Return a resolver on the same data with another policy, which is compiled and not checked any further.
+
+        It lives as long as this one: closing either closes the data of both. Raises PolicyError.
+        """
+        return type(self)(self._index, self.catalogue, self._plmns, policy, self._vocabulary.any_regions)
+
     def close(self) -> None:
         """Release the mapped image and the private copies of the databases."""
         self._index.close()

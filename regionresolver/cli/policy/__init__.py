@@ -7,7 +7,7 @@ import click
 
 from regionresolver.cli.lazy import LazyGroup
 
-COMMANDS = ("lint", "test")
+COMMANDS = ("lint", "test", "impact")
 
 
 @click.group("policy", cls=LazyGroup, package=__name__, names=COMMANDS)
