@@ -54,8 +54,8 @@ class CompiledPolicy:
         self.names = RegionNames(policy.regions, catalogue)
         if (complaint := next(wrong_words(policy, self.names), None)) is not None:
             raise PolicyError(self.label, complaint.text, where=complaint.where)
-        self._rules = tuple(CompiledRule.of(rule, self.names) for rule in policy.rules)
-        self.timeline = Timeline(self._rules, policy.defaults, self.names, codes or (None,), self.label)
+        self.rules = tuple(CompiledRule.of(rule, self.names) for rule in policy.rules)
+        self.timeline = Timeline(self.rules, policy.defaults, self.names, codes or (None,), self.label)
         self._messages = {
             reason: {language.lower(): text for language, text in texts.items()} for reason, texts in policy.messages.items()
         }
@@ -67,7 +67,7 @@ class CompiledPolicy:
 
     def traces(self, resolution: Resolution, facts: PingFacts, at: dt.datetime) -> tuple[RuleTrace, ...]:
         """Answer why each rule matches or not, also of those that rest and those behind the decisive one."""
-        return tuple(one.traced(resolution, facts, at) for one in self._rules)
+        return tuple(one.traced(resolution, facts, at) for one in self.rules)
 
     def outcome(self, verdict: Verdict, resolution: Resolution) -> str:
         """Answer in a sentence how a verdict came about."""

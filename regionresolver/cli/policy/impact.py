@@ -1,8 +1,7 @@
 """`regionresolver policy impact`: what a candidate would change for recorded pings, counted before anybody is denied."""
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import click
@@ -11,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from regionresolver.cli.options import Instant, load, paper, progress_bar, settings_options
-from regionresolver.cli.policy.options import format_option, now, open_data
+from regionresolver.cli.options import Instant, load, paper, settings_options
+from regionresolver.cli.policy.options import format_option, now, open_data, watched
 from regionresolver.model import Effect
 from regionresolver.policy import Policy, load_policy
 from regionresolver.policy.impact import Change, Group, Impact
@@ -65,7 +64,7 @@ def command(
     with open_data(values) as data:
         before = load_policy(baseline or load(values).settings.policy, data.catalogue)
         after = load_policy(candidate, data.catalogue)
-        with _watched(pings) as advance:
+        with watched(pings, "replaying") as advance:
             found = replay(data.with_policy(before), after, pings, now(), at=at, time_field=time_field, advance=advance)
     objections = found.objections(after.guardrails)
     if format_ == "json":
@@ -73,16 +72,6 @@ def command(
     else:
         _print(found, before, after, objections)
     click.get_current_context().exit(1 if objections else 0)
-
-
-@contextmanager
-def _watched(stream: BinaryIO) -> Iterator[Callable[[int], None]]:
-    """Show how much of a stream is read: of how much, where that can be known."""
-    size = stream.seek(0, 2) if stream.seekable() else None
-    if size is not None:
-        stream.seek(0)
-    with progress_bar() as progress:
-        yield lambda bytes_read: progress("replaying", bytes_read, size)
 
 
 def _print(found: Impact, before: Policy, after: Policy, objections: Sequence[str]) -> None:

@@ -3,11 +3,11 @@
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import click
 
-from regionresolver.cli.options import load, open_resolver
+from regionresolver.cli.options import load, open_resolver, progress_bar
 from regionresolver.resolver import Resolver
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -34,11 +34,16 @@ def open_data(values: Mapping[str, object]) -> Iterator[Resolver]:
         yield resolver
 
 
+@contextmanager
+def watched(stream: BinaryIO, what: str) -> Iterator[Callable[[int], None]]:
+    """Show how much of a stream is read: of how much, where that can be known."""
+    size = stream.seek(0, 2) if stream.seekable() else None
+    if size is not None:
+        stream.seek(0)
+    with progress_bar() as progress:
+        yield lambda bytes_read: progress(what, bytes_read, size)
+
+
 def now() -> dt.datetime:
     """Return the instant at which a command was given; nothing below the command line reads a clock."""
     return dt.datetime.now(dt.UTC)
-
-
-def zulu(instant: dt.datetime) -> str:
-    """Write an instant as RFC 3339 in UTC, with a Z."""
-    return instant.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")

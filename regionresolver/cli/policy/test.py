@@ -4,8 +4,9 @@ import click
 import orjson
 
 from regionresolver.cli.options import settings_options
-from regionresolver.cli.policy.options import format_option, open_data, zulu
+from regionresolver.cli.policy.options import format_option, open_data
 from regionresolver.policy import PolicyFile, TestResult, read_policy
+from regionresolver.policy.describe import zulu
 
 
 @click.command("test")
