@@ -226,13 +226,16 @@ rollout = { key = "device_id", salt = "s", stages = [{ at = 2027-01-01T00:00:00Z
     assert [rule.standing for rule in found.rules] == [
         "is off", "counts only", "its list of devices has ended", "waits until 2027-01-01T00:00:00Z",
     ]  # fmt: skip
-    assert [rule.sentence for rule in found.rules] == [
-        "deny for every ping",
-        "review where its SKU matches A* or B* and the evidence has the conflict sim_only and its ip is reserved or not_found",
-        "allow where it was first activated at 2020-01-01T00:00:00Z or later "
-        + "and it is one of 1 listed devices until 2026-01-01T00:00:00Z",
-        "deny where its SIM is of a region outside CU and the confidence is below 0.90",
-    ]
+    off, counted, listed, ramp = (rule.sentence for rule in found.rules)
+    assert off == "deny for every ping"
+    assert counted == (
+        "review where its SKU matches A* or B* and the evidence has the conflict sim_only and its ip is reserved or not_found"
+    )
+    assert listed == (
+        "allow where it was first activated at 2020-01-01T00:00:00Z or later and it is one of 1 listed devices "
+        "until 2026-01-01T00:00:00Z"
+    )
+    assert ramp == "deny where its SIM is of a region outside CU and the confidence is below 0.90"
     assert "secret" not in str(found)
 
 

@@ -7,7 +7,7 @@ import click
 
 from regionresolver.cli.lazy import LazyGroup
 
-COMMANDS = ("lint", "test", "show", "diff", "impact", "restores")
+COMMANDS = ("lint", "test", "show", "diff", "impact", "restores", "schema")
 
 
 @click.group("policy", cls=LazyGroup, package=__name__, names=COMMANDS)
