@@ -28,7 +28,9 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from _fastpath.address cimport ADDRESS_READABLE, Address, Canonical, canonicalise, from_ipv4, parse_lines, parse_padded, parse_text
+from _fastpath.address cimport (
+    ADDRESS_READABLE, Address, Canonical, canonicalise, from_ipv4, parse_lines, parse_padded, parse_text
+)
 from _fastpath.arrow_abi cimport ArrowArray, ArrowArrayStream, ArrowSchema
 from _fastpath.prefix_trie cimport BLOCK_ADDRESSES, PrefixTrie
 from _fastpath.value_ids cimport Ids, ValueIds, drop, new_ids, put_ids, reserve, wrap_ids

@@ -6,7 +6,7 @@
 deny
 """
 
-from regionresolver.model import Conflict, Effect, Evidence, Region, Resolution, Signal, SignalStatus, Verdict
+from regionresolver.model import Conflict, Effect, Evidence, Explanation, Region, Resolution, Signal, SignalStatus, Verdict
 from regionresolver.resolver import Decision, Resolver
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Decision",
     "Effect",
     "Evidence",
+    "Explanation",
     "Region",
     "Resolution",
     "Resolver",

@@ -4,6 +4,8 @@ Exit status: 0 good; 1 something was found or failed (one line on standard error
 settings cannot be used. Tables are for people; `--json` (`--format json` for policies) writes one JSON document a line.
 """
 
+import re
+
 import click
 
 from regionresolver.cli.lazy import LazyGroup
@@ -13,6 +15,10 @@ FAILED = 1
 USAGE = 2
 
 COMMANDS = ("serve", "lookup", "decide", "plmn", "policy", "db", "index", "config")
+
+
+# An IMSI, or the part of one behind a separator: click repeats what it does not understand.
+_LONG_NUMBER = re.compile(r"[0-9]{7,}")
 
 
 class CommandLine(LazyGroup):
@@ -25,6 +31,8 @@ class CommandLine(LazyGroup):
         except RegionResolverError as error:
             click.echo(f"regionresolver: error: {' '.join(str(error).split())}", err=True)
             ctx.exit(USAGE if isinstance(error, SettingsError | PingError) else FAILED)
+        except click.UsageError as error:
+            raise click.UsageError(_LONG_NUMBER.sub("[digits]", error.format_message()), error.ctx) from None
 
 
 @click.group(

@@ -175,10 +175,15 @@ def _on_activation(when: When) -> Iterator[Condition[dt.datetime]]:
     """When the phone was first activated; the instant itself counts as after."""
     if (before := when.first_activated_before) is not None:
         asked = f"an instant before {before.isoformat()}"
-        yield Condition("first_activated_before", asked, ACTIVATION, lambda instant: instant < before, dt.datetime.isoformat)
+        yield Condition("first_activated_before", asked, ACTIVATION, lambda instant: instant < before, _instant_said)
     if (after := when.first_activated_after) is not None:
         asked = f"{after.isoformat()} or later"
-        yield Condition("first_activated_after", asked, ACTIVATION, lambda instant: instant >= after, dt.datetime.isoformat)
+        yield Condition("first_activated_after", asked, ACTIVATION, lambda instant: instant >= after, _instant_said)
+
+
+def _instant_said(instant: dt.datetime) -> str:
+    """Write an instant to the second: its fraction is free text of a kind."""
+    return instant.isoformat(timespec="seconds")
 
 
 def _on_confidence(when: When) -> Iterator[Condition[int]]:
