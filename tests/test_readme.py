@@ -53,7 +53,12 @@ def test_the_first_curl_gets_the_answer_that_is_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [command for command in COMMANDS if command.startswith(("regionresolver lookup", "regionresolver decide"))]
+    "command",
+    [
+        command
+        for command in COMMANDS
+        if command.startswith(tuple(f"regionresolver {name}" for name in ("lookup", "decide", "plmn")))
+    ],
 )
 def test_command_line(command: str) -> None:
     done = subprocess.run([sys.executable, "-m", *shlex.split(command)], capture_output=True, text=True, timeout=60, check=False)
