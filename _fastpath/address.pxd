@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 cdef enum:
     # "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255" is the longest text that can be an address.
     ADDRESS_TEXT_MAX = 45
-    # What `parse_padded` may read: SIMD_READABLE of address_simd.h.
+    # What `parse_padded_unclassed` may read: SIMD_READABLE of address_simd.h.
     ADDRESS_READABLE = 64
 
 # The word of each is in SPECIAL_NAMES; 0 is an address that routes globally and has no word.
@@ -54,16 +54,20 @@ cdef struct Address:
 
 # 0, or -1 when the text is no address; `out` is then untouched. Never reads outside text[0:length].
 cdef int parse_text(const char* text, Py_ssize_t length, Address* out) noexcept nogil
+# As `parse_text`, but the special-purpose class is not looked at: `special` is 0. A lookup needs no more, and the class costs
+# as much as a tenth of a line.
+cdef int parse_text_unclassed(const char* text, Py_ssize_t length, Address* out) noexcept nogil
 # The same for a text from whose start on at least ADDRESS_READABLE bytes are readable, however short it is.
-cdef int parse_padded(const char* text, Py_ssize_t length, Address* out) noexcept nogil
+cdef int parse_padded_unclassed(const char* text, Py_ssize_t length, Address* out) noexcept nogil
 # The first lines of text[0:length], at most `limit`, each into its own `out`: answers how many, and in `consumed` how many
 # bytes those are with their newlines. A line that is no address, an empty one or one with a carriage return has family 0
 # and all else 0. The last line needs no newline, and a newline at the end begins no further line. Never reads outside.
-cdef Py_ssize_t parse_lines(
+cdef Py_ssize_t parse_lines_unclassed(
     const char* text, Py_ssize_t length, Address* out, Py_ssize_t limit, Py_ssize_t* consumed) noexcept nogil
-# From the two halves of a 128-bit IPv6 address, clothes and all.
-cdef void canonicalise(uint64_t hi, uint64_t lo, Address* out) noexcept nogil
-cdef void from_ipv4(uint32_t value, Address* out) noexcept nogil
+# From the two halves of a 128-bit IPv6 address, clothes and all; also without the class.
+cdef void undress(uint64_t hi, uint64_t lo, Address* out) noexcept nogil
+# Look at the class after all.
+cdef void classify(Address* address) noexcept nogil
 # The canonical text into text[0:ADDRESS_TEXT_MAX], without a NUL; answers its length in bytes.
 cdef int format_text(const Address* address, char* text) noexcept nogil
 

@@ -1,4 +1,4 @@
-# cython: autotestdict=False
+# cython: autotestdict=False, freethreading_compatible=True
 """Text or packed bytes to one canonical address with its special-purpose class.
 
 In: the text of an IPv4 or IPv6 address, as strict as Python's `ipaddress` since 3.9.5 (no leading zeros in an octet,
@@ -366,13 +366,13 @@ cdef inline uint8_t clothing_of(uint64_t hi, uint64_t lo, uint32_t* ipv4) noexce
     return CLOTHING_NAT64 if hi == <uint64_t>0x0064ff9b00000000 and lo >> 32 == 0 else CLOTHING_NONE
 
 
-cdef void from_ipv4(uint32_t value, Address* out) noexcept nogil:
+cdef inline void put_ipv4(uint32_t value, Address* out, bint is_classed) noexcept nogil:
     out.hi, out.lo, out.family = 0, value, 4
-    out.special = special_of_ipv4(value)
+    out.special = special_of_ipv4(value) if is_classed else SPECIAL_GLOBAL
     out.clothing = CLOTHING_NONE
 
 
-cdef void canonicalise(uint64_t hi, uint64_t lo, Address* out) noexcept nogil:
+cdef inline void put_ipv6(uint64_t hi, uint64_t lo, Address* out, bint is_classed) noexcept nogil:
     cdef uint32_t ipv4 = 0
     cdef uint32_t first = <uint32_t>(hi >> 48)
     cdef uint8_t clothing
@@ -381,16 +381,38 @@ cdef void canonicalise(uint64_t hi, uint64_t lo, Address* out) noexcept nogil:
         return
     clothing = clothing_of(hi, lo, &ipv4)
     if clothing != CLOTHING_NONE:
-        from_ipv4(ipv4, out)
+        put_ipv4(ipv4, out, is_classed)
         out.clothing = clothing
         return
     out.hi, out.lo, out.family, out.clothing = hi, lo, 6, CLOTHING_NONE
-    if hi >> 61 != 1:
+    if not is_classed:
+        out.special = SPECIAL_GLOBAL
+    elif hi >> 61 != 1:
         out.special = special_outside_global_unicast(hi, lo)
     elif hi >> 48 == 0x2001:
         out.special = special_of_2001(hi, lo)
     else:
         out.special = SPECIAL_DOCUMENTATION if hi >> 44 == 0x3fff0 else SPECIAL_GLOBAL
+
+
+cdef void from_ipv4(uint32_t value, Address* out) noexcept nogil:
+    put_ipv4(value, out, True)
+
+
+cdef void canonicalise(uint64_t hi, uint64_t lo, Address* out) noexcept nogil:
+    put_ipv6(hi, lo, out, True)
+
+
+cdef void classify(Address* address) noexcept nogil:
+    if address.family == 4:
+        address.special = special_of_ipv4(<uint32_t>address.lo)
+    else:
+        # It has no clothes on any more, so it stays what it is.
+        put_ipv6(address.hi, address.lo, address, True)
+
+
+cdef void undress(uint64_t hi, uint64_t lo, Address* out) noexcept nogil:
+    put_ipv6(hi, lo, out, False)
 
 
 # Text. Each reader answers the family, 0 when the text is no address, and leaves the bits.
@@ -420,11 +442,11 @@ cdef size_t read_lines_scalar(
     return count
 
 
-cdef inline int finish(int family, const AddressBits* bits, Address* out) noexcept nogil:
+cdef inline int finish(int family, const AddressBits* bits, Address* out, bint is_classed) noexcept nogil:
     if family == 4:
-        from_ipv4(<uint32_t>bits.lo, out)
+        put_ipv4(<uint32_t>bits.lo, out, is_classed)
     elif family == 6:
-        canonicalise(bits.hi, bits.lo, out)
+        put_ipv6(bits.hi, bits.lo, out, is_classed)
     else:
         return -1
     return 0
@@ -435,22 +457,27 @@ ctypedef int (*TextReader)(const char* text, Py_ssize_t length, AddressBits* out
 cdef TextReader scalar_reader = read_scalar
 
 
-cdef inline int parse_text_by(int implementation, const char* text, Py_ssize_t length, Address* out) noexcept nogil:
+cdef inline int parse_text_by(
+    int implementation, const char* text, Py_ssize_t length, Address* out, bint is_classed
+) noexcept nogil:
     cdef AddressBits bits
     if implementation == SIMD_NONE:
-        return finish(scalar_reader(text, length, &bits), &bits, out)
-    return finish(simd_read(implementation, text, length, &bits), &bits, out)
+        return finish(scalar_reader(text, length, &bits), &bits, out, is_classed)
+    return finish(simd_read(implementation, text, length, &bits), &bits, out, is_classed)
 
 
-cdef inline int parse_padded_by(int implementation, const char* text, Py_ssize_t length, Address* out) noexcept nogil:
+cdef inline int parse_padded_by(
+    int implementation, const char* text, Py_ssize_t length, Address* out, bint is_classed
+) noexcept nogil:
     cdef AddressBits bits
     if implementation == SIMD_NONE:
-        return finish(scalar_reader(text, length, &bits), &bits, out)
-    return finish(simd_read_padded(implementation, text, length, &bits), &bits, out)
+        return finish(scalar_reader(text, length, &bits), &bits, out, is_classed)
+    return finish(simd_read_padded(implementation, text, length, &bits), &bits, out, is_classed)
 
 
 cdef inline Py_ssize_t parse_lines_by(
-    int implementation, const char* text, Py_ssize_t length, Address* out, Py_ssize_t limit, Py_ssize_t* consumed
+    int implementation, const char* text, Py_ssize_t length, Address* out, Py_ssize_t limit, Py_ssize_t* consumed,
+    bint is_classed,
 ) noexcept nogil:
     cdef AddressBits bits[SIMD_BLOCK_LINES]
     cdef Py_ssize_t at = 0, lines = 0, index
@@ -462,7 +489,7 @@ cdef inline Py_ssize_t parse_lines_by(
         else:
             count = simd_read_lines(implementation, text + at, length - at, bits, count, &used)
         for index in range(<Py_ssize_t>count):
-            if finish(bits[index].family, &bits[index], &out[lines + index]) != 0:
+            if finish(bits[index].family, &bits[index], &out[lines + index], is_classed) != 0:
                 memset(&out[lines + index], 0, sizeof(Address))
         lines += <Py_ssize_t>count
         at += <Py_ssize_t>used
@@ -471,17 +498,21 @@ cdef inline Py_ssize_t parse_lines_by(
 
 
 cdef int parse_text(const char* text, Py_ssize_t length, Address* out) noexcept nogil:
-    return parse_text_by(fastest, text, length, out)
+    return parse_text_by(fastest, text, length, out, True)
 
 
-cdef int parse_padded(const char* text, Py_ssize_t length, Address* out) noexcept nogil:
-    return parse_padded_by(fastest, text, length, out)
+cdef int parse_text_unclassed(const char* text, Py_ssize_t length, Address* out) noexcept nogil:
+    return parse_text_by(fastest, text, length, out, False)
 
 
-cdef Py_ssize_t parse_lines(
+cdef int parse_padded_unclassed(const char* text, Py_ssize_t length, Address* out) noexcept nogil:
+    return parse_padded_by(fastest, text, length, out, False)
+
+
+cdef Py_ssize_t parse_lines_unclassed(
     const char* text, Py_ssize_t length, Address* out, Py_ssize_t limit, Py_ssize_t* consumed
 ) noexcept nogil:
-    return parse_lines_by(fastest, text, length, out, limit, consumed)
+    return parse_lines_by(fastest, text, length, out, limit, consumed, False)
 
 
 cdef inline int format_ipv4(uint32_t value, char* text) noexcept nogil:
@@ -711,7 +742,7 @@ def parse_with(str implementation not None, text, /):
     cdef Address address
     PyObject_GetBuffer(text, &view, PyBUF_SIMPLE)
     try:
-        return wrap(&address) if parse_text_by(number, <const char*>view.buf, view.len, &address) == 0 else None
+        return wrap(&address) if parse_text_by(number, <const char*>view.buf, view.len, &address, True) == 0 else None
     finally:
         PyBuffer_Release(&view)
 
@@ -729,7 +760,7 @@ def parse_padded_with(str implementation not None, text, Py_ssize_t length, /):
     try:
         if view.len < ADDRESS_READABLE or not 0 <= length <= view.len:
             raise ValueError("the text is shorter than what may be read of it")
-        return wrap(&address) if parse_padded_by(number, <const char*>view.buf, length, &address) == 0 else None
+        return wrap(&address) if parse_padded_by(number, <const char*>view.buf, length, &address, True) == 0 else None
     finally:
         PyBuffer_Release(&view)
 
@@ -749,7 +780,7 @@ def parse_lines_with(str implementation not None, text, Py_ssize_t limit, /):
     try:
         while at < view.len and len(canonicals) < limit:
             count = min(limit - len(canonicals), <Py_ssize_t>SIMD_BLOCK_LINES)
-            count = parse_lines_by(number, <const char*>view.buf + at, view.len - at, addresses, count, &consumed)
+            count = parse_lines_by(number, <const char*>view.buf + at, view.len - at, addresses, count, &consumed, True)
             canonicals += [wrap(&addresses[index]) if addresses[index].family else None for index in range(count)]
             at += consumed
     finally:
@@ -768,7 +799,7 @@ def count_lines_with(str implementation not None, text, /):
     cdef Address addresses[SIMD_BLOCK_LINES]
     PyObject_GetBuffer(text, &view, PyBUF_SIMPLE)
     while at < view.len:
-        count = parse_lines_by(number, <const char*>view.buf + at, view.len - at, addresses, SIMD_BLOCK_LINES, &consumed)
+        count = parse_lines_by(number, <const char*>view.buf + at, view.len - at, addresses, SIMD_BLOCK_LINES, &consumed, True)
         for index in range(count):
             good += addresses[index].family != 0
         lines += count

@@ -1,4 +1,4 @@
-# cython: boundscheck=False, wraparound=False
+# cython: boundscheck=False, wraparound=False, freethreading_compatible=True
 # Earned by Fusion.__cinit__, which copies into arrays of fixed sizes with every region id checked, and by
 # Fusion.resolve, which checks the three value ids; fuse() indexes with nothing else.
 """Evidence of three signals to one region: the table "Signals to region" compiled.

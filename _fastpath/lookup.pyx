@@ -11,7 +11,8 @@ list, the id behind the last value in ids, null in Arrow.
 Batches go in blocks of BLOCK_ADDRESSES: parse them all, then look them up side by side. Those over buffers and Arrow
 columns run without the GIL. Those over lists read and make Python objects, and keep it.
 
-A `Lookup` never changes. Whoever swaps it for another may do so while batches run: they hold the old one.
+A `Lookup` never changes. Whoever swaps it for another may do so while batches run: they hold the old one. That also
+holds without a GIL: this module and all that it uses are marked for free-threaded builds, where lists are copied first.
 
 Value ids index the tuple of objects unchecked. `prefix_trie.verify` has seen that each is below the trie's value count,
 and `Lookup` that the tuple is as long.
@@ -29,7 +30,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from _fastpath.address cimport (
-    ADDRESS_READABLE, Address, Canonical, canonicalise, from_ipv4, parse_lines, parse_padded, parse_text
+    ADDRESS_READABLE, Address, Canonical, classify, parse_lines_unclassed, parse_padded_unclassed, parse_text_unclassed, undress
 )
 from _fastpath.arrow_abi cimport ArrowArray, ArrowArrayStream, ArrowSchema
 from _fastpath.prefix_trie cimport BLOCK_ADDRESSES, PrefixTrie
@@ -77,23 +78,27 @@ memset(&no_address, 0, sizeof(no_address))
 
 # ---- one address ----
 
+cdef inline void put_ipv4(uint32_t value, Address* out) noexcept nogil:
+    out.hi, out.lo, out.family, out.special, out.clothing = 0, value, 4, 0, 0
+
+
 cdef inline bint read_packed(const char* packed, Py_ssize_t size, Address* out) noexcept nogil:
     """Read 4 or 16 bytes in network order; False for another size."""
     cdef uint32_t ipv4
     cdef uint64_t[2] halves
     if size == sizeof(ipv4):
         memcpy(&ipv4, packed, sizeof(ipv4))
-        from_ipv4(be32toh(ipv4), out)
+        put_ipv4(be32toh(ipv4), out)
         return True
     if size == sizeof(halves):
         memcpy(halves, packed, sizeof(halves))
-        canonicalise(be64toh(halves[0]), be64toh(halves[1]), out)
+        undress(be64toh(halves[0]), be64toh(halves[1]), out)
         return True
     return False
 
 
 cdef inline bint read_text(PyObject* text, Address* out) noexcept:
-    return is_ascii(text) and parse_text(text_start(text), text_size(text), out) == 0
+    return is_ascii(text) and parse_text_unclassed(text_start(text), text_size(text), out) == 0
 
 
 cdef bint read_number(object number, Address* out) except -1:
@@ -101,9 +106,9 @@ cdef bint read_number(object number, Address* out) except -1:
     if not 0 <= number < 1 << 128:
         return False
     if number < 1 << 32:
-        from_ipv4(<uint32_t>number, out)
+        put_ipv4(<uint32_t>number, out)
     else:
-        canonicalise(<uint64_t>(number >> 64), <uint64_t>(number & 0xffffffffffffffff), out)
+        undress(<uint64_t>(number >> 64), <uint64_t>(number & 0xffffffffffffffff), out)
     return True
 
 
@@ -127,6 +132,7 @@ def parse_address(ip):
     cdef Canonical canonical
     if not read_address(ip, &address):
         return None
+    classify(&address)
     canonical = Canonical.__new__(Canonical)
     canonical._address = address
     return canonical
@@ -221,9 +227,9 @@ cdef inline void read_elements(
             if not is_text:
                 is_read = read_packed(element.start, element.size, &addresses[i])
             elif element.end - element.start >= ADDRESS_READABLE:
-                is_read = parse_padded(element.start, element.size, &addresses[i]) == 0
+                is_read = parse_padded_unclassed(element.start, element.size, &addresses[i]) == 0
             else:
-                is_read = parse_text(element.start, element.size, &addresses[i]) == 0
+                is_read = parse_text_unclassed(element.start, element.size, &addresses[i]) == 0
         if not is_read:
             addresses[i] = no_address
 
@@ -233,7 +239,7 @@ cdef inline void read_numbers(const ArrowArray* array, int64_t first, int count,
     cdef int i
     for i in range(count):
         if is_valid(validity, first + i):
-            from_ipv4((<const uint32_t*>array.buffers[1])[first + i], &addresses[i])
+            put_ipv4((<const uint32_t*>array.buffers[1])[first + i], &addresses[i])
         else:
             addresses[i] = no_address
 
@@ -428,7 +434,15 @@ cdef class Lookup:
         return ids
 
     cdef void _find_block(self, const Address* addresses, uint32_t* values, Py_ssize_t count) noexcept nogil:
-        cdef Py_ssize_t i
+        """Look up a block, at most BLOCK_ADDRESSES; one of IPv4 alone, the usual one, needs less of everything."""
+        cdef uint32_t[BLOCK_ADDRESSES] ipv4
+        cdef Py_ssize_t i = 0
+        while i < count and addresses[i].family == 4:
+            ipv4[i] = <uint32_t>addresses[i].lo
+            i += 1
+        if i == count:
+            self._trie.find_ipv4_values(ipv4, values, count)
+            return
         self._trie.find_values(addresses, values, count)
         for i in range(count):
             values[i] = values[i] if addresses[i].family else self._missing
@@ -441,7 +455,7 @@ cdef class Lookup:
         while at < size:
             if reserve(ids, BLOCK_ADDRESSES) != 0:
                 return -1
-            count = parse_lines(text + at, size - at, block, BLOCK_ADDRESSES, &consumed)
+            count = parse_lines_unclassed(text + at, size - at, block, BLOCK_ADDRESSES, &consumed)
             self._find_block(block, values, count)
             put_ids(ids, values, count)
             at += consumed
