@@ -6,11 +6,15 @@ import ctypes
 import gc
 import ipaddress
 import random
+import re
 import struct
 import sys
 import threading
+import time
 import types
+import weakref
 from array import array
+from contextlib import contextmanager
 from importlib.resources import files
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -27,7 +31,7 @@ from _fastpath.prefix_trie import PrefixTrie
 from _fastpath.value_ids import ValueIds
 from regionresolver import Resolver
 from regionresolver.errors import InvalidAddressError
-from regionresolver.index import Index, Source, compile_sources
+from regionresolver.index import Index, Source, compile_sources, private_copy
 from regionresolver.model import Region
 from regionresolver.sources.catalogue import Catalogue
 from tests.reference import addresses as reference
@@ -425,40 +429,137 @@ def test_references_are_counted() -> None:
     assert [sys.getrefcount(answer) for answer in answers] == [count - 1 for count in before]
 
 
-def test_threads_look_up_while_the_index_is_swapped() -> None:
-    moved = Transitions(WORLD.starts, tuple(7 - value for value in WORLD.values))
-    texts = (TEXTS + BAD_TEXTS) * 40
-    lines = "\n".join(texts).encode()
-    generations = [SMALL, lookup_in(moved, 8)]
-    right = [[lookup.values[place] for place in lookup.lookup_lines(lines)] for lookup in generations]
-    assert right[0] != right[1]
-    current = generations[:1]
-    stop = threading.Event()
-    failures: list[str] = []
+class Generation:
+    """A lookup in sealed memory of its own, whose answers say whose they are."""
 
-    def read() -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
+        content = private_copy(IMAGES[number % 2])
+        self.mapping = weakref.ref(content)
+        self.lookup: Lookup[tuple[int, int]] = Lookup(PrefixTrie(content), [(number, place) for place in range(8)], RefusedError)
+
+    def expected(self, places: Sequence[int]) -> list[tuple[int, int] | None]:
+        """The answers for value ids of the even generations; the odd ones have the ids the other way round."""
+        own = [place if place == 8 or self.number % 2 == 0 else 7 - place for place in places]
+        return [None if place == 8 else (self.number, place) for place in own]
+
+
+IMAGES = [image_of(WORLD, 8), image_of(Transitions(WORLD.starts, tuple(7 - value for value in WORLD.values)), 8)]
+
+
+@contextmanager
+def threads_of(
+    read: Callable[[], object], count: int, failures: list[str], switch_s: float = 1e-4
+) -> Iterator[Callable[[], int]]:
+    """Run `read` again and again in some threads that change often; yields what tells the turns of the slowest one."""
+    turns = [0] * count
+    stop = threading.Event()
+
+    def repeat(number: int) -> None:
         try:
             while not stop.is_set():
-                lookup = current[0]
-                by_lines = [lookup.values[place] for place in lookup.lookup_lines(lines)]
-                if lookup.lookup_many(texts) != by_lines or by_lines not in right:
-                    failures.append("a batch is of no generation")
-                current[0].lookup("8.8.8.8")
+                read()
+                turns[number] += 1
         except BaseException as error:  # noqa: BLE001 - a thread that dies must fail the test
             failures.append(repr(error))
 
-    threads = [threading.Thread(target=read) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for turn in range(200):
-        fresh = lookup_in(moved, 8) if turn % 20 == 0 else generations[turn % 2]
-        if fresh not in generations:
-            right.append([fresh.values[place] for place in fresh.lookup_lines(lines)])
-        current[0] = fresh
-    stop.set()
-    for thread in threads:
-        thread.join()
+    threads = [threading.Thread(target=repeat, args=(number,)) for number in range(count)]
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(switch_s)
+    try:
+        for thread in threads:
+            thread.start()
+        yield lambda: min(turns)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(usual_s)
+
+
+def test_threads_look_up_while_the_index_is_swapped_and_freed() -> None:
+    """Every answer, of every form, is the right one of the generation that was asked; what nobody asks any more is freed."""
+    texts = (TEXTS + BAD_TEXTS) * 5
+    lines = "\n".join(texts).encode()
+    places = expected_ids(texts, SMALL)
+    ipv4_places = expected_ids(IPV4_TEXTS, SMALL)
+    numbers = array("I", IPV4_NUMBERS)
+    current = [Generation(0)]
+    mappings = [current[0].mapping]
+    failures: list[str] = []
+
+    def read() -> None:
+        generation = current[0]
+        lookup = generation.lookup
+        found = {
+            "list": lookup.lookup_many(texts),
+            "lines": [lookup.values[place] for place in lookup.lookup_lines(lines)],
+            "one": [lookup.lookup(text) if place != 8 else None for text, place in zip(texts, places, strict=True)],
+        }
+        failures.extend(form for form, answers in found.items() if answers != generation.expected(places))
+        packed_answers = [lookup.values[place] for place in lookup.lookup_packed(numbers)]
+        if packed_answers != generation.expected(ipv4_places):
+            failures.append("packed")
+
+    with threads_of(read, 6, failures) as slowest:
+        deadline = time.monotonic() + 60
+        while not failures and (len(mappings) < 100 or slowest() < 5) and time.monotonic() < deadline:
+            current[0] = Generation(len(mappings))
+            mappings.append(current[0].mapping)
+            time.sleep(0.001)
+        assert slowest() >= 5
     assert failures == []
+    gc.collect()
+    assert [number for number, mapping in enumerate(mappings) if mapping() is not None] == [current[0].number]
+
+
+def test_threads_ask_resolvers_that_are_swapped_and_closed(tmp_path: Path) -> None:
+    """The library's way of a reload: `close` while others still ask the old one."""
+    city = str(city_database(tmp_path / "city.mmdb"))
+    current = [Resolver.open()]
+    regions = {current[0].generation: current[0].lookup("62.0.0.1")}
+    failures: list[str] = []
+
+    def read() -> None:
+        resolver = current[0]
+        wanted = regions[resolver.generation]
+        answers = [resolver.lookup("62.0.0.1"), *resolver.lookup_many(["62.0.0.1"] * 100)]
+        said_by = resolver.decide(ip="62.0.0.1").resolution.data
+        if set(answers) != {wanted} or said_by != resolver.generation:
+            failures.append(f"{resolver.generation}: {answers[0]}, said by {said_by}")
+
+    with threads_of(read, 4, failures) as slowest:
+        for turn in range(6):
+            fresh = Resolver.open() if turn % 2 else Resolver.open(city)
+            regions[fresh.generation] = fresh.lookup("62.0.0.1")
+            old, current[0] = current[0], fresh
+            old.close()
+            wanted_turns = slowest() + 1
+            while not failures and slowest() < wanted_turns:
+                time.sleep(0.001)
+    assert failures == []
+    assert len(set(regions.values())) == 2
+    current[0].close()
+
+
+def test_what_a_lookup_needs_runs_without_the_gil() -> None:
+    """One module that does not say so turns the GIL of a free-threaded build on again, for all."""
+    folder = Path(__file__).parents[1] / "_fastpath"
+    seen: set[str] = set()
+    ahead = ["lookup", "digit_trie"]
+    while ahead:
+        name = ahead.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        source = (folder / f"{name}.pyx").read_text(encoding="utf-8")
+        assert "freethreading_compatible=True" in source.partition("\n")[0], name
+        ahead += [
+            each
+            for each in re.findall(r"^from _fastpath\.(\w+) c?import", source, re.MULTILINE)
+            if (folder / f"{each}.pyx").exists()
+        ]
+    assert {"lookup", "prefix_trie", "address", "value_ids"} <= seen
 
 
 # ---- the embedded database ----
