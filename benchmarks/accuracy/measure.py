@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from regionresolver.errors import FileError, PingError
@@ -120,6 +121,9 @@ class Judge:
         self._watched = {country for row in catalogue.subdivisions.values() for country in row.countries}
         self.words = tuple(_named_words(policy))
         self._sets = {word: policy.names.expand([word]) for word in self.words}
+        # There are as many regions as codes and names of them, however many pings.
+        self.members = cache(self._members)
+        self.group = cache(self._group)
 
     def codes(self, region: str) -> frozenset[str]:
         """Return the codes of a region: a named region's members, else its own."""
@@ -152,14 +156,14 @@ class Judge:
         )
         return self._policy.decide(known, facts, self._at).effect
 
-    def members(self, region: str | None) -> frozenset[str]:
+    def _members(self, region: str | None) -> frozenset[str]:
         """Return the regions that the policy names and that hold this one."""
         if region is None:
             return frozenset()
         place = self._policy.names.place(region)
         return frozenset(word for word, held in self._sets.items() if held.has(*place))
 
-    def group(self, region: str | None) -> str:
+    def _group(self, region: str | None) -> str:
         """Return the row or column of the confusion table: what the policy names, countries near to it, all others."""
         if region is None:
             return NO_REGION
