@@ -16,7 +16,7 @@ geolite := build/geolite2-2018
 geolite_city := $(geolite)/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLite2-City.mmdb
 accuracy_at := --at 2026-11-22T12:00:00Z
 
-.PHONY: help run test nightly sanitize fuzz lint bench bench-lookup compare-index accuracy accuracy-docs labelled-pings package \
+.PHONY: help run test nightly sanitize fuzz lint bench bench-lookup compare-index accuracy accuracy-docs label-pings package \
 	embedded-db clean
 .DELETE_ON_ERROR:
 
@@ -58,7 +58,7 @@ accuracy-docs: $(VENV)/.run $(dbip)/.fetched $(geolite)/.fetched  ## write the t
 	$(bin)/python -m benchmarks.accuracy $(accuracy_at) --markdown docs/accuracy-databases.md --db $(dbip_pair) \
 	    --against $(geolite_city) --against $(dbip_pair)+$(geolite_city) --against $(geolite_city)+$(dbip_pair) >/dev/null
 
-labelled-pings: $(VENV)/.run $(labelled)/.fetched  ## make benchmarks/data/labelled-pings.ndjson again (needs npm)
+label-pings: $(VENV)/.run $(labelled)/.fetched  ## make benchmarks/data/labelled-pings.ndjson again (needs npm)
 	$(bin)/python -m benchmarks.make_labelled_pings --sources $(labelled)
 
 package: $(VENV)/.dev  ## build sdist and wheel, and try every way to install them

@@ -421,7 +421,7 @@ def test_addresses_that_place_a_phone_are_global(scenario: str) -> None:
 def test_it_can_be_made_again(tmp_path: Path) -> None:
     folder = Path(os.environ.get("REGIONRESOLVER_LABEL_SOURCES", ROOT / "build" / "labelled-sources"))
     if not folder.is_dir():
-        pytest.skip("the sources of the labelled pings are not here: make labelled-pings fetches them")
+        pytest.skip("the sources of the labelled pings are not here: make label-pings fetches them")
     scenarios = tomllib.loads(SCENARIOS.read_text())["scenarios"]
     assert b"".join(labelled_lines(World(folder), scenarios)) == PINGS.read_bytes()
 

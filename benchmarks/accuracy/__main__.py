@@ -21,8 +21,7 @@ from rich.text import Text
 from benchmarks.accuracy.labelled import Scenario, read_lines, read_scenarios
 from benchmarks.accuracy.measure import MAX_SCENARIOS, Run
 from benchmarks.accuracy.report import SCHEMA, Table, document_of, markdown, side_by_side, tables_of
-from regionresolver.cli.decide import Instant
-from regionresolver.cli.options import load, open_resolver, paper, progress_bar, settings_options
+from regionresolver.cli.options import Instant, load, open_resolver, paper, progress_bar, settings_options
 from regionresolver.errors import FileError, RegionResolverError
 from regionresolver.sources.catalogue import Catalogue
 
