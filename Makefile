@@ -21,7 +21,7 @@ accuracy_at := --at 2026-11-22T12:00:00Z
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 15
 
 run: $(VENV)/.run  ## start the service on the embedded database and the default policy (PORT=8080 HOST=127.0.0.1)
 	$(bin)/regionresolver serve --host $(HOST) --port $(PORT)

@@ -232,13 +232,13 @@ def test_only_the_first_of_many_shadow_rules_is_named() -> None:
 
 def test_a_year_of_a_policy_takes_less_than_a_second() -> None:
     rules = CompiledPolicy(load_policy(shipped_policy("example-2021"), catalogue()), catalogue())
-    began = time.perf_counter()
+    began = time.process_time()
     at, seen = dt.datetime(2021, 1, 1, tzinfo=dt.UTC), []
     while at.year == 2021:
         verdict = rules.decide(resolved("CU"), PingFacts(device_id="h:0001"), at)
         seen.append((verdict.effect, verdict.shadow_effect))
         at += dt.timedelta(hours=1)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert len(dict.fromkeys(seen)) > 2
 
 

@@ -575,14 +575,15 @@ async def test_slow_clients_are_ended(impatient: Service, raw: bytes, status: in
 
 async def test_more_bytes_do_not_extend_the_deadline_of_a_head(impatient: Service) -> None:
     reader, writer = await asyncio.open_connection(LOOPBACK, impatient.port)
-    answering = asyncio.ensure_future(reader.read())
+    # Only the first line: bytes that cross the close on their way are answered with a reset.
+    answering = asyncio.ensure_future(reader.readline())
     writer.write(b"GET /livez HTTP/1.1\r\nX: ")
     for _ in range(40):
         if answering.done():
             break
         writer.write(b"x")
         await asyncio.sleep(0.02)
-    assert parse_answer(await asyncio.wait_for(answering, 1)).status == 408
+    assert b" 408 " in await asyncio.wait_for(answering, 1)
     writer.close()
 
 
