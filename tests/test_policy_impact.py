@@ -88,6 +88,7 @@ def test_what_shadow_rules_would_deny_is_no_denial() -> None:
     would = Outcome("CU", Effect.ALLOW, None, Effect.DENY)
     found = counted((ALLOW, would), (ALLOW, would), (ALLOW, ALLOW))
     assert (found.newly_denied, found.shadow_denied) == (0, 2)
+    assert [(group.newly_denied, group.shadow_denied) for group in found.by_region()] == [(0, 2)]
     assert found.changes() == []
 
 

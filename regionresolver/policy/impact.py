@@ -50,13 +50,17 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The pings that have something in common, and how many of them are decided otherwise by the candidate."""
+    """The pings that have something in common, and how many of them are decided otherwise by the candidate.
+
+    `shadow_denied` are those that it would deny besides, were its shadow rules enforced.
+    """
 
     name: str
     pings: int
     newly_denied: int
     newly_allowed: int
     newly_review: int
+    shadow_denied: int
 
     @property
     def newly_denied_share(self) -> float:
@@ -127,11 +131,7 @@ class Impact:
     @property
     def shadow_denied(self) -> int:
         """Answer how many pings the candidate would deny were its shadow rules enforced, and does not as it is."""
-        return sum(
-            pings
-            for (_, after, _), pings in self.tally.items()
-            if after.shadow_effect is Effect.DENY and after.effect is not Effect.DENY
-        )
+        return sum(pings for (_, after, _), pings in self.tally.items() if after.shadow_effect is Effect.DENY)
 
     def matrix(self) -> dict[Effect, dict[Effect, int]]:
         """Answer the counts by effect before, then after."""
@@ -175,19 +175,29 @@ class Impact:
         )
 
     def _grouped(self, name: Callable[[Outcome, Outcome, str], str]) -> list[Group]:
-        """Sum the counts of equal names up; most newly denied first, then most changed, then most pings."""
+        """Sum the counts of equal names up; the hardest hit first."""
         pings: Counter[str] = Counter()
         newly: Counter[tuple[str, Effect]] = Counter()
+        shadow: Counter[str] = Counter()
         for (before, after, sku_class), count in self.tally.items():
             group = name(before, after, sku_class)
             pings[group] += count
             if before.effect is not after.effect:
                 newly[group, after.effect] += count
-        groups = [Group(key, pings[key], *(newly[key, effect] for effect in _NEWLY)) for key in pings]
-        return sorted(groups, key=lambda one: (-one.newly_denied, -one.newly_allowed - one.newly_review, -one.pings, one.name))
-
-
-_NEWLY: Final = (Effect.DENY, Effect.ALLOW, Effect.REVIEW)
+            if after.shadow_effect is Effect.DENY:
+                shadow[group] += count
+        groups = [
+            Group(
+                key,
+                pings=pings[key],
+                newly_denied=newly[key, Effect.DENY],
+                newly_allowed=newly[key, Effect.ALLOW],
+                newly_review=newly[key, Effect.REVIEW],
+                shadow_denied=shadow[key],
+            )
+            for key in pings
+        ]
+        return sorted(groups, key=lambda one: (-one.newly_denied, -one.shadow_denied, -one.newly_review, -one.pings, one.name))
 
 
 def impact(

@@ -87,10 +87,11 @@ def _print(found: Impact, before: Policy, after: Policy, objections: Sequence[st
         console.print(f"{name.replace('_', ' '):14} {count:>12,}  {share:.2%}")
     _print_groups(console, "region", found.by_region())
     _print_groups(console, "rules", [group for group in found.by_rule() if _changed(group)])
-    _print_groups(console, "SKU class", found.by_sku_class())
+    if len(classes := found.by_sku_class()) > 1:
+        _print_groups(console, "SKU class", classes)
     _print_changes(console, found.changes())
     if found.refused:
-        console.print(f"{found.refused:,} lines are no pings, the first of them:")
+        console.print(f"lines that are no pings: {found.refused:,}")
         for line, reason in found.faults:
             console.print(Text(f"  line {line}: {reason}"))
     for objection in objections:
@@ -103,11 +104,11 @@ def _print_groups(console: Console, title: str, groups: Sequence[Group]) -> None
     """Print groups as a table, those that change most."""
     if not groups:
         return
-    table = _table(title, numbers=["pings", "newly denied", "share", "newly allowed", "newly review"])
+    table = _table(title, numbers=["pings", "newly denied", "share", "newly allowed", "newly review", "shadow denied"])
     for group in groups[:SHOWN_GROUPS]:
-        numbers = (group.pings, group.newly_denied, None, group.newly_allowed, group.newly_review)
-        cells = [f"{group.newly_denied_share:.2%}" if number is None else f"{number:,}" for number in numbers]
-        table.add_row(Text(group.name), *cells)
+        counts = (group.newly_allowed, group.newly_review, group.shadow_denied)
+        denied = (f"{group.newly_denied:,}", f"{group.newly_denied_share:.2%}")
+        table.add_row(Text(group.name), f"{group.pings:,}", *denied, *(f"{count:,}" for count in counts))
     console.print(table)
     if len(groups) > SHOWN_GROUPS:
         console.print(f"and {len(groups) - SHOWN_GROUPS} more; --format json has all")
@@ -195,4 +196,5 @@ def _group(group: Group) -> dict[str, object]:
         "newly_denied_share": group.newly_denied_share,
         "newly_allowed": group.newly_allowed,
         "newly_review": group.newly_review,
+        "shadow_denied": group.shadow_denied,
     }
