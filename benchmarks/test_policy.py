@@ -77,12 +77,15 @@ def rule(number: int, rng: random.Random) -> dict[str, Any]:
     return {"id": f"r{number}", "when": when, "effect": rng.choice(("allow", "deny", "review")), "mode": mode}
 
 
-def table(count: int) -> PolicyTable:
+def policy(count: int) -> Policy:
     rng = random.Random(count)
-    policy = Policy.model_validate(
+    return Policy.model_validate(
         {"policy": {"name": "bench", "version": 1}, "rules": [rule(number, rng) for number in range(count)]}
     )
-    return CompiledPolicy(policy, catalogue(), codes()).timeline.at(AT)
+
+
+def table(count: int) -> PolicyTable:
+    return CompiledPolicy(policy(count), catalogue(), codes()).timeline.at(AT)
 
 
 def ask_all(asked: PolicyTable) -> None:

@@ -339,8 +339,16 @@ BAD_FILES: list[tuple[str, str | bytes, str]] = [
         HEADER + RULE + "when = {}\neffective = { until = 2021-08-31 }",
         "line 8, rules[0].effective.until: is a bare date; an instant needs a time and a zone, such as 2021-08-31T00:00:00Z",
     ),
-    ("no date at all", HEADER + RULE + 'when = {}\nreview_by = "soon"', "line 8, rules[0].review_by: is no instant"),
-    ("a number for a date", HEADER + RULE + "when = {}\nreview_by = 2021", "line 8, rules[0].review_by: is no instant"),
+    (
+        "no date at all",
+        HEADER + RULE + 'when = {}\nreview_by = "soon"',
+        "line 8, rules[0].review_by: is no date; write one like 2021-12-31",
+    ),
+    (
+        "a number for a date",
+        HEADER + RULE + "when = {}\nreview_by = 2021",
+        "line 8, rules[0].review_by: is no date; write one like 2021-12-31",
+    ),
     (
         "the end of time",
         HEADER + RULE + "when = {}\neffective = { from = 0001-01-01T00:00:00+05:00 }",

@@ -60,9 +60,14 @@ def _day(value: object) -> object:
             value = dt.date.fromisoformat(value)
         except ValueError as error:
             raise ValueError("is no date; write one like 2021-12-31") from error
-    if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+    if isinstance(value, dt.datetime):
+        return _instant(value).date()
+    if isinstance(value, dt.date):
         return value
-    return _instant(value).date()
+    try:
+        return _instant(value).date()
+    except ValueError as error:
+        raise ValueError("is no date; write one like 2021-12-31") from error
 
 
 def _length_of_time(value: object) -> object:

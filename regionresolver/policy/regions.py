@@ -18,7 +18,7 @@ from __future__ import annotations
 import difflib
 import string
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _CLOSE: Final = 0.75
 _NOT_TOO_FAR: Final = 0.6
+_KEPT_PLACES: Final = 4096
 _SMALL: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 Place = tuple[str, str | None, str | None]
 
@@ -79,6 +80,8 @@ class RegionNames:
             **declared,
         }
         self._alias = {alias: row.code for row in catalogue.subdivisions.values() for alias in row.aliases}
+        # A table is made by asking every rule about every place: the same few hundred words, a thousand times.
+        self.place = lru_cache(_KEPT_PLACES)(self._place)
 
     def complaint(self, word: str) -> str | None:
         """Say what is wrong with a region word, with a suggestion; `None` if it means something."""
@@ -122,7 +125,7 @@ class RegionNames:
         }
         return RegionSet(countries, subdivisions, frozenset(whole))
 
-    def place(self, word: str) -> Place:
+    def _place(self, word: str) -> Place:
         """Answer region, country and subdivision of a word: a resolution's region, a SIM's or a sales region.
 
         The case of ASCII letters does not matter. A word that is no region (a maker's own market code) is a region of

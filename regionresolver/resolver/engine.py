@@ -95,8 +95,8 @@ class Resolver:
         first source that knows an address decides. `index` is an image that was compiled before and answers instead;
         `db` beside it must be what it was compiled from, and adds the raw records. In a region of `any_regions` the
         source that places an address there wins, whatever the order. The files are read once, into private memory.
-        The policy must pass its lint and its own tests; what lint only warns of is in `warnings`. Raises
-        DatabaseError, ImageError, PolicyError (which name the file and the remedy) or SettingsError.
+        `policy` is a file or the name of a shipped one; it must pass its lint and its own tests, and what lint only warns of
+        is in `warnings`. Raises DatabaseError, ImageError, PolicyError (which name the file and the remedy) or SettingsError.
         """
         catalogue = Catalogue.load()
         loaded_policy = load_policy(policy, catalogue)
