@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from regionresolver.errors import PolicyError
 from regionresolver.policy import CompiledPolicy, Policy, load_policy
 from regionresolver.policy.diff import UNKNOWN, Changed, Difference, diff
 from regionresolver.policy.skus import SkuClasses
@@ -113,6 +114,14 @@ def test_a_region_that_means_something_else_under_its_name() -> None:
     (change,) = compared(*sold).changes
     assert change.before == ("deny if it was sold in CU", "allow")
     assert change.after == ("deny if it was sold in CU or SY", "allow")
+
+
+def test_globs_with_too_many_classes_are_refused_with_a_remedy() -> None:
+    rows = "".join(rule(f'sku = "*{letter}*"', name=f"r{letter}") for letter in "abcdefghijklmnopqrstuvwx")
+    with pytest.raises(
+        PolicyError, match=r"test@1: the globs of the SKUs are too intricate to compare: .* classes \(write fewer"
+    ):
+        compared(rows, "")
 
 
 def test_what_decides_nothing_is_a_note() -> None:

@@ -98,7 +98,7 @@ class Difference:
 
 
 def diff(before: Policy, after: Policy, catalogue: Catalogue) -> Difference:
-    """Compare two policies. Raises PolicyError where one can't be compiled."""
+    """Compare two policies. Raises PolicyError where one can't be compiled, or its SKUs compared."""
     compare = _Comparison(before, after, catalogue)
     # A resolution says the name of a region only where the evidence can't tell its members apart.
     names = (name for name, row in catalogue.regions.items() if len(row.members) > 1)
@@ -204,6 +204,7 @@ class _Comparison:
 
     def __init__(self, before: Policy, after: Policy, catalogue: Catalogue) -> None:
         self._classes = SkuClasses([before, after])
+        self._every = self._classes.every()
         meanings = [RegionNames(policy.regions, catalogue).expanded() for policy in (before, after)]
         # A name that means two things says nothing in words.
         spelt_out = {
@@ -227,7 +228,7 @@ class _Comparison:
             for stretch in self._over_time(narrower, is_known=is_known):
                 names.setdefault(stretch, []).extend(map(self._classes.name, members))
         for stretch, found in names.items():
-            yield ("any SKU",) if len(found) == len(every) else tuple(found), stretch
+            yield ("any SKU",) if len(found) == len(self._every) else tuple(found), stretch
 
     def _over_time(self, cell: Cell, *, is_known: bool) -> Iterator[Stretch]:
         """Answer the stretches of time in which the courses differ, as long as they can be."""

@@ -80,8 +80,10 @@ class RegionNames:
             **declared,
         }
         self._alias = {alias: row.code for row in catalogue.subdivisions.values() for alias in row.aliases}
-        # A table is made by asking every rule about every place: the same few hundred words, a thousand times.
+        # A table is made by asking every rule about every place: the same few hundred words, a thousand times;
+        # and lint asks each rule about all before it.
         self.place = lru_cache(_KEPT_PLACES)(self._place)
+        self._expanded = lru_cache(_KEPT_PLACES)(self._expand)
 
     def complaint(self, word: str) -> str | None:
         """Say what is wrong with a region word, with a suggestion; `None` if it means something."""
@@ -113,6 +115,10 @@ class RegionNames:
 
     def expand(self, words: Iterable[str]) -> RegionSet:
         """Answer the set that the words mean together."""
+        return self._expanded(tuple(words))
+
+    def _expand(self, words: tuple[str, ...]) -> RegionSet:
+        """Work the set out."""
         countries, subdivisions, said = self._codes(words)
         whole = {
             name

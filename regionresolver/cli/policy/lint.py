@@ -70,7 +70,9 @@ def _findings(file: str, resolver: Resolver, active: Policy | None, at: dt.datet
         read = read_policy(file, resolver.catalogue)
         found = resolver.lint_policy(read.policy, active=active, at=at)
     except PolicyError as error:
-        for where, reason in ((error.where, error.reason), *error.others):
+        # With several problems the remedy only says how many there are, and here they are.
+        remedy = f" ({error.remedy})" if error.remedy and not error.others else ""
+        for where, reason in ((error.where, error.reason + remedy), *error.others):
             yield Line(Severity.ERROR, "policy-invalid", where, reason)
         return
     for line, finding in sorted(((read.line_of(finding.path), finding) for finding in found), key=lambda pair: pair[0] or 0):
