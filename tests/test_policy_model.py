@@ -14,8 +14,8 @@ from regionresolver.errors import PolicyError
 from regionresolver.model import Conflict, Effect, SignalStatus
 from regionresolver.policy import CompiledPolicy, RegionNames, load_policy, run_tests, shipped_policy
 from regionresolver.policy.load import MAX_POLICY_BYTES, SHIPPED
-from regionresolver.policy.locate import line_of
 from regionresolver.policy.model import Mode, Policy
+from regionresolver.sources.locate import line_of
 from tests.paths import SHARED
 from tests.policies import HEADER, LISTING, catalogue, compiled, policy, resolve_by_network
 
@@ -597,3 +597,7 @@ def test_the_document_is_expanded_and_holds_no_device() -> None:
 def test_the_subdivisions_that_a_policy_needs() -> None:
     assert compiled(LISTING).subdivisions == {"UA-43", "UA-40"}
     assert compiled(RULE + 'when = { region = "crimea" }\nmode = "off"').subdivisions == frozenset()
+
+
+def test_the_line_in_a_file_without_headers() -> None:
+    assert line_of("# x\nrules = 3\n", ("rules",)) == 2

@@ -17,7 +17,8 @@ from regionresolver.model import Effect
 from regionresolver.policy.model import Mode, Policy, Rollout, Rule, When, Window
 from regionresolver.policy.regions import RegionNames, country_of
 from regionresolver.policy.testing import Resolve, run_tests
-from regionresolver.policy.words import Path, dotted, region_words
+from regionresolver.policy.words import region_words
+from regionresolver.sources.locate import Path, dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Set

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Final, NoReturn, cast
 from pydantic import ValidationError
 
 from regionresolver.errors import PolicyError
-from regionresolver.policy.locate import line_of
 from regionresolver.policy.model import Policy, did_you_mean
 from regionresolver.policy.regions import RegionNames
-from regionresolver.policy.words import Path, dotted, wrong_words
+from regionresolver.policy.words import wrong_words
+from regionresolver.sources.locate import Path, dotted, line_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

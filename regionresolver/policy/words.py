@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from regionresolver.sources.locate import Path, dotted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from regionresolver.policy.model import Policy, Rule
     from regionresolver.policy.regions import RegionNames
-
-Path = tuple[str | int, ...]
-"""The way to a value: keys, and positions in lists."""
 
 REGION_KEYS: Final = ("region", "region_not", "home_region", "home_region_not", "sold_in", "sold_in_not")
 
@@ -32,11 +31,6 @@ class Complaint:
     def where(self) -> str:
         """Answer the place as `rules[3].when.region`."""
         return dotted(self.path)
-
-
-def dotted(path: Path) -> str:
-    """Write a path as `rules[3].when.region`."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 def region_words(rule: Rule) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -1,7 +1,7 @@
-"""Read the TOML tables of facts that ship with the package: the region catalogue and the PLMN table.
+"""Read TOML tables of facts: the region catalogue and the PLMN table that ship with the package, an operator's own.
 
 In: a path, or the name of a shipped file. Out: `Row`, which hands out the values of one TOML table by key and type.
-Every fault is a `CatalogueError` with the file, the place in it ("overrides.rows[3].regions") and a remedy.
+Every fault is a `CatalogueError` with the file, the place in it ("line 12, overrides.rows[3].regions") and a remedy.
 A key that nobody asked for is a fault too: a misspelt optional key would else be a fact that is silently lost.
 """
 
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regionresolver.errors import CatalogueError
+from regionresolver.sources.locate import Path as Keys
+from regionresolver.sources.locate import dotted, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -40,16 +42,23 @@ def did_you_mean(word: str, words: Collection[str], otherwise: str) -> str:
 class Row:
     """One TOML table under reading: each getter takes a key, checks the type of its value, and marks it as read."""
 
-    def __init__(self, file: str, where: str, content: Mapping[str, object]) -> None:
-        """Wrap `content`, found at `where` ("" is the whole file) in `file`."""
+    def __init__(self, file: str, path: Keys, content: Mapping[str, object], text: str) -> None:
+        """Wrap `content`, found at `path` (empty: the whole file) in `file`, whose text is `text`."""
         self.file = file
-        self.where = where
+        self.path = path
         self._content = content
+        self._text = text
         self._asked: set[str] = set()
 
     def fault(self, key: str, reason: str, remedy: str) -> CatalogueError:
         """Return the error for the value of `key` ("" is the row itself)."""
-        return CatalogueError(self.file, reason, where=".".join(part for part in (self.where, key) if part), remedy=remedy)
+        return self.fault_at((*self.path, key) if key else self.path, reason, remedy)
+
+    def fault_at(self, path: Keys, reason: str, remedy: str, value: object = None) -> CatalogueError:
+        """Return the error for the value at any path of the file; `value`, what stands there, helps to find its line."""
+        line = line_of(self._text, path, value) if path else None
+        where = ", ".join(part for part in (f"line {line}" if line else "", dotted(path)) if part)
+        return CatalogueError(self.file, reason, where=where, remedy=remedy)
 
     def has(self, key: str) -> bool:
         """Tell whether `key` is given, and mark it as a key that may be."""
@@ -78,6 +87,10 @@ class Row:
             raise self.fault(key, "names something twice", "delete one of them")
         return tuple(value)
 
+    def words(self, key: str) -> tuple[str, ...]:
+        """Return one text, or an array of texts, each once."""
+        return (self.text(key),) if isinstance(self._get(key), str) else self.texts(key, required=True)
+
     def flag(self, key: str) -> bool:
         """Return true or false; False when it is not given."""
         if not self.has(key):
@@ -101,9 +114,21 @@ class Row:
             raise self.fault(key, "must be a date", f"write {key} = 2026-06-17, without quotes")
         return value
 
+    def end(self, key: str) -> dt.datetime | None:
+        """Return an instant in UTC, None for the word "never"; a date is its first instant in UTC."""
+        value = self._get(key)
+        if value == "never":
+            return None
+        if isinstance(value, dt.datetime) and value.tzinfo is not None:
+            return value.astimezone(dt.UTC)
+        if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+            return dt.datetime.combine(value, dt.time(), dt.UTC)
+        reason = "has no time zone" if isinstance(value, dt.datetime) else 'must be a date, an instant or "never"'
+        raise self.fault(key, reason, f'write {key} = 2027-06-30, {key} = 2027-06-30T12:00:00Z or {key} = "never"')
+
     def table(self, key: str) -> Row:
         """Return the table under `key`."""
-        return self._row(key, self._get(key))
+        return self._row((key,), self._get(key))
 
     def names(self) -> list[str]:
         """Return the keys of a table whose keys are names, in the order of the file."""
@@ -114,7 +139,11 @@ class Row:
         value = self._get(key)
         if not isinstance(value, list) or not value:
             raise self.fault(key, "must be an array of tables with one row at least", f"write {key} = [{{ ... }}, ...]")
-        return [self._row(f"{key}[{number}]", item) for number, item in enumerate(value)]
+        return [self._row((key, number), item) for number, item in enumerate(value)]
+
+    def optional_rows(self, key: str) -> list[Row]:
+        """Return the array of tables under `key`, [] when it is not given."""
+        return self.rows(key) if self.has(key) else []
 
     def finish(self) -> None:
         """Refuse the keys that no getter has asked for."""
@@ -126,10 +155,11 @@ class Row:
             raise self.fault(key, "is missing", f"give {key}")
         return self._content[key]
 
-    def _row(self, key: str, value: object) -> Row:
+    def _row(self, steps: Keys, value: object) -> Row:
+        path = (*self.path, *steps)
         if not isinstance(value, dict):
-            raise self.fault(key, "must be a table", "write { key = value, ... }")
-        return Row(self.file, ".".join(part for part in (self.where, key) if part), value)
+            raise self.fault_at(path, "must be a table", "write { key = value, ... }")
+        return Row(self.file, path, value, self._text)
 
 
 def read_table(path: str | Path | None, shipped: str) -> tuple[Row, str]:
@@ -141,7 +171,8 @@ def read_table(path: str | Path | None, shipped: str) -> tuple[Row, str]:
     place = resources.files("regionresolver.data").joinpath(shipped) if path is None else Path(path)
     try:
         content = place.read_bytes()
-        return Row(file, "", tomllib.loads(content.decode("utf-8"))), hashlib.sha256(content).hexdigest()
+        text = content.decode("utf-8-sig")
+        return Row(file, (), tomllib.loads(text), text), hashlib.sha256(content).hexdigest()
     except OSError as error:
         raise CatalogueError(file, f"cannot be read: {error.strerror}", remedy="check the path and its permissions") from error
     except UnicodeDecodeError as error:

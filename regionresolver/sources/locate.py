@@ -1,4 +1,4 @@
-"""Find the line of a policy file at which a value stands, for error messages.
+"""Where a value stands in a TOML file that a person wrote: the way of keys to it, and its line, for error messages.
 
 TOML libraries that read do not keep positions, and one that keeps them would be a dependency for this alone. So the
 text is searched: first the table header that lies closest above the path, then the remaining keys one after the other.
@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from regionresolver.policy.words import Path
+Path = tuple[str | int, ...]
+"""The way to a value: keys, and positions in lists."""
 
 _HEADER: Final = re.compile(r"^[ \t]*(\[\[?)([^\[\]\n,\"']+)\]\]?[ \t]*(?:#.*)?$", re.MULTILINE)
+
+
+def dotted(path: Path) -> str:
+    """Write a path as `rules[3].when.region`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 def line_of(text: str, path: Path, value: object = None) -> int | None:
@@ -45,7 +50,7 @@ def _section(text: str, path: Path) -> tuple[int, int, int]:
     best = (0, headers[0].start() if headers else len(text), 0)
     seen: Counter[str] = Counter()
     latest: dict[str, int] = {}
-    for header, follower in zip(headers, [*headers[1:], None], strict=True):
+    for header, follower in zip(headers, [*headers[1:], None], strict=False):
         name = header[2].strip()
         if header[1] == "[[":
             latest[name] = seen[name]
