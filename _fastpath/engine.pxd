@@ -1,11 +1,12 @@
 """The face in C of a whole decision: three parsed signals and a ping's facts in, resolution and verdict out."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from _fastpath.address cimport Address, Canonical
 from _fastpath.digit_trie cimport DigitTrie, ParsedPlmn, Plmn
 from _fastpath.fusion cimport Evidence, Fusion, Resolution
+from _fastpath.overrides cimport Overrides
 from _fastpath.policy_table cimport Facts, PolicyTable, Verdict
 from _fastpath.prefix_trie cimport PrefixTrie
 
@@ -58,7 +59,13 @@ cdef class Engine:
     cdef object _table_at
     cdef object _decide_odd
     cdef PolicyTable _table
-    cdef void resolve(self, const Signals* signals, Answer* out) noexcept nogil
+    cdef Overrides _overrides
+    cdef bint _has_overrides
+    cdef uint32_t _ip_base
+    cdef uint32_t _plmn_base
+    # `out` must be zero before. `at_us`, in microseconds since the epoch, tells which overrides have expired.
+    cdef void resolve(self, const Signals* signals, int64_t at_us, Answer* out) noexcept nogil
+    cdef uint32_t _match(self, const Plmn* plmn, int64_t at_us, uint8_t* match_length) noexcept nogil
     cdef PolicyTable _table_of(self, int64_t at_us)
     cdef Decided _new(self)
     cdef Decided _parsed(

@@ -6,6 +6,7 @@ from typing_extensions import disjoint_base
 from _fastpath.address import Canonical
 from _fastpath.digit_trie import DigitTrie, ParsedPlmn
 from _fastpath.fusion import Fusion
+from _fastpath.overrides import Overrides
 from _fastpath.policy_table import PolicyTable
 from _fastpath.prefix_trie import PrefixTrie
 
@@ -57,6 +58,7 @@ class Engine(Generic[_D]):
         words: object,
         table_at: Callable[[int], PolicyTable],
         decide_odd: Callable[..., _D],
+        overrides: Overrides | None = None,
     ) -> Self: ...
     @property
     def words(self) -> Any: ...
@@ -102,4 +104,6 @@ class Engine(Generic[_D]):
         home: ParsedPlmn | None,
         home_is_invalid: bool,
         notices: list[Any],
+        *,
+        at_us: int | None = None,
     ) -> _D: ...

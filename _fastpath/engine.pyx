@@ -1,9 +1,12 @@
 """A whole decision in process: the order of the calls on the hot path.
 
-`Engine.resolve` is the way of a ping in one function: address and digits (parsed by the caller) - prefix trie and digit
-trie - evidence - fusion; `PolicyTable.decide` follows it. `Engine.decide` is the library's entry: it parses plain text
-fields in place and hands every odd ping (mappings, instants, `strict`, texts that are not ASCII) to Python, which parses
-them and comes back through `Engine.decide_parsed`. Both end in the same two calls.
+`Engine.resolve` is the way of a ping in one function: address and digits (parsed by the caller) - the operator's overrides
+where the generation has some, else prefix trie and digit trie - evidence - fusion; `PolicyTable.decide` follows it. It
+reads no clock: the instant at which overrides are looked at is its parameter.
+
+`Engine.decide` is the library's entry: it parses plain text fields in place and hands every odd ping (mappings, instants,
+`strict`, texts that are not ASCII) to Python, which parses them and comes back through `Engine.decide_parsed`. Both end in
+the same two calls.
 
 An answer is a `Decided`: the structs of the hot path, made into words only when somebody asks. It keeps the engine and the
 policy table that it was made with, so a later reload changes nothing in it, and what the policy was asked with, so that
@@ -18,7 +21,7 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from _fastpath.address cimport Canonical, parse_text
-from _fastpath.digit_trie cimport ParsedPlmn, plmn_from_text
+from _fastpath.digit_trie cimport ParsedPlmn, Plmn, plmn_from_text
 from _fastpath.fusion cimport INVALID, NON_GEOGRAPHIC, NOT_FOUND, OK, RESERVED, UNASSIGNED, PlmnFacts
 from _fastpath.policy_table cimport NO_RULE
 
@@ -28,6 +31,8 @@ cdef extern from "Python.h":
 cdef enum:
     # Longest text of a field that is echoed or matched (id, device_id, sku ...): far above what back ends send.
     FIELD_CHARACTERS_MAX = 256
+    # The values of PLMN rows have 16 bits.
+    PLMN_VALUES_MAX = 0x10000
 
 MAX_FIELD_CHARACTERS = FIELD_CHARACTERS_MAX
 
@@ -168,21 +173,31 @@ cdef class Decided:
 @cython.final
 @cython.auto_pickle(False)
 cdef class Engine:
-    """One generation on the hot path: index, PLMN table, fusion, and the policy's table of the present interval.
+    """One generation on the hot path: index, PLMN table, overrides, fusion, and the policy's table of the present interval.
 
     `decided` is the class of the answers, a subclass of Decided; `words`, which puts ids into words, is kept for it.
     `table_at(us)` gives the PolicyTable of an instant in
     microseconds; it is called when the present one has run out. `decide_odd(**fields)` answers what is not plain.
+    `overrides` (None: there are none) are numbered on behind the values of the index and of the PLMN table.
     """
 
     def __cinit__(
         self, PrefixTrie trie not None, DigitTrie digits not None, Fusion fusion not None, type decided not None, words,
-        table_at, decide_odd,
+        table_at, decide_odd, Overrides overrides=None,
     ):
+        cdef uint32_t network_count = 0
+        cdef uint32_t plmn_count = 0
         if not issubclass(decided, Decided):
             raise TypeError("answers must derive from Decided")
-        if fusion.ip_count < trie.value_count or fusion.plmn_count < digits._malformed:
-            raise ValueError("the fusion's tables do not cover the values of the tries")
+        if overrides is not None:
+            network_count, plmn_count = overrides.network_count, overrides.plmn_count
+        # Override 1 has the value behind the last one of its table.
+        self._ip_base, self._plmn_base = trie.value_count - 1, digits._malformed - 1
+        if fusion.ip_count < trie.value_count + network_count or fusion.plmn_count < digits._malformed + plmn_count:
+            raise ValueError("the fusion's tables do not cover the values of the tries and the overrides")
+        if fusion.plmn_count > PLMN_VALUES_MAX:
+            raise ValueError(f"{fusion.plmn_count} PLMN rows, at most {PLMN_VALUES_MAX} can be told apart")
+        self._overrides, self._has_overrides = overrides, overrides is not None
         self._trie, self._digits, self._fusion = trie, digits, fusion
         self._decided, self.words, self._table_at, self._decide_odd = decided, words, table_at, decide_odd
         self._table = None
@@ -251,12 +266,12 @@ cdef class Engine:
 
     def resolve_parsed(
         self, Canonical ip, bint ip_is_invalid, ParsedPlmn serving, bint serving_is_invalid, ParsedPlmn home,
-        bint home_is_invalid, list notices,
+        bint home_is_invalid, list notices, *, at_us=None,
     ):
-        """Resolve a ping that Python has parsed, without the policy: the answer's verdict is empty."""
+        """Resolve a ping that Python has parsed at `at_us` (None: now), without the policy: its verdict is empty."""
         cdef Decided decided = self._parsed(ip, ip_is_invalid, serving, serving_is_invalid, home, home_is_invalid)
         decided.notices = notices
-        self.resolve(&decided._signals, &decided._answer)
+        self.resolve(&decided._signals, now_us() if at_us is None else at_us, &decided._answer)
         return decided
 
     cdef Decided _parsed(
@@ -296,7 +311,7 @@ cdef class Engine:
         """Resolve, tell the policy what the signals were worth, and let it decide."""
         cdef Answer* answer = &decided._answer
         cdef PolicyTable table = self._table_of(decided._at_us)
-        self.resolve(&decided._signals, answer)
+        self.resolve(&decided._signals, decided._at_us, answer)
         facts.ip_status = answer.evidence.ip_status
         facts.serving_status = answer.evidence.serving_status
         facts.home_status = answer.evidence.home_status
@@ -306,14 +321,21 @@ cdef class Engine:
         table.decide(&answer.resolution, facts, &answer.verdict)
         return 0
 
-    cdef void resolve(self, const Signals* signals, Answer* out) noexcept nogil:
-        """The data's way: tries, evidence, fusion."""
+    cdef void resolve(self, const Signals* signals, int64_t at_us, Answer* out) noexcept nogil:
+        """The data's way: overrides, tries, evidence, fusion."""
         cdef Evidence* evidence = &out.evidence
+        cdef uint32_t override = 0
         evidence.ip_status = signals.ip_status
         evidence.serving_status = signals.serving_status
         evidence.home_status = signals.home_status
         if signals.ip_status == OK:
-            if signals.address.special:
+            if self._has_overrides:
+                override = self._overrides.find_network(&signals.address, at_us)
+            if override:
+                # Also for a special-purpose address: who names such a network in an override means it.
+                self._overrides.count_network(override)
+                evidence.ip_value = self._ip_base + override
+            elif signals.address.special:
                 evidence.ip_status = RESERVED
             else:
                 # Every value of the index has its place in the fusion's table (Vocabulary makes both).
@@ -321,9 +343,22 @@ cdef class Engine:
                 if self._fusion._ips[evidence.ip_value].country == 0:
                     evidence.ip_status = NOT_FOUND
         if signals.serving_status == OK:
-            evidence.serving_value = self._digits.longest_match(&signals.serving, &out.serving_length)
+            evidence.serving_value = self._match(&signals.serving, at_us, &out.serving_length)
             evidence.serving_status = plmn_status(&self._fusion._plmns[evidence.serving_value], evidence.serving_value)
         if signals.home_status == OK:
-            evidence.home_value = self._digits.longest_match(&signals.home, &out.home_length)
+            evidence.home_value = self._match(&signals.home, at_us, &out.home_length)
             evidence.home_status = plmn_status(&self._fusion._plmns[evidence.home_value], evidence.home_value)
         self._fusion.fuse(evidence, &out.resolution)
+
+    cdef inline uint32_t _match(self, const Plmn* plmn, int64_t at_us, uint8_t* match_length) noexcept nogil:
+        """The value of the longest prefix of the PLMN table and the overrides; of equal ones the override's."""
+        cdef uint32_t value = self._digits.longest_match(plmn, match_length)
+        cdef uint32_t override
+        cdef uint8_t override_length
+        if self._has_overrides:
+            override = self._overrides.find_plmn(plmn, at_us, &override_length)
+            if override and override_length >= match_length[0]:
+                self._overrides.count_plmn(override)
+                match_length[0] = override_length
+                return self._plmn_base + override
+        return value

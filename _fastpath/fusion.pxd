@@ -55,6 +55,7 @@ cdef struct IpFacts:
     uint16_t subdivision
     uint8_t sources_disagree
     uint8_t is_blind
+    uint8_t is_override
 
 cdef struct Evidence:
     uint8_t ip_status

@@ -19,7 +19,7 @@ class Fusion:
         cls,
         regions: Sequence[tuple[int, Sequence[int], Sequence[int], Sequence[int], bool, bool, bool]],
         plmns: Sequence[tuple[Sequence[int], bool, int]],
-        ips: Sequence[tuple[int, int, bool, bool]],
+        ips: Sequence[tuple[int, int, bool, bool, bool]],
     ) -> Self: ...
     def resolve(
         self,

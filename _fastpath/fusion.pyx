@@ -15,6 +15,7 @@ The rules behind the rows (docs/fusion.md is the table itself, tests/reference/f
 3. A subdivision may be filed under several countries (Crimea under UA and RU). A signal that names any of them
    agrees with it; the subdivision's own country is the one that is answered.
 4. "Not in a subdivision" is only said by evidence that could have seen it: else `subdivision_unknown`.
+5. What an operator's override says of a network is IP evidence, and knows a subdivision as surely as a country.
 """
 
 cimport cython
@@ -31,6 +32,7 @@ cdef enum Confidence:
     SUBDIVISION_BY_IP_2_11 = 60
     SERVING_AGAINST_SUBDIVISION_6B = 60
     SUBDIVISION_BY_ALIAS_6 = 70
+    SUBDIVISION_BY_OVERRIDE_2_5_6_9_11 = 80
     AMBIGUOUS_BY_SIM_5 = 75
     SUBDIVISION_UNKNOWN_7 = 80
     IP_ALONE_11 = 80
@@ -75,7 +77,8 @@ CONFLICT_BITS = {
     "sources_disagree": SOURCES_DISAGREE, "no_evidence": NO_EVIDENCE,
 }
 SIGNAL_ALONE = {"serving_plmn": SERVING_ALONE_2, "serving_ambiguous": AMBIGUOUS_DEFAULT_5, "ip": IP_ALONE_11,
-                "ip_subdivision": SUBDIVISION_BY_IP_2_11, "home_plmn": SIM_ALONE_17}
+                "ip_subdivision": SUBDIVISION_BY_IP_2_11, "ip_override": SUBDIVISION_BY_OVERRIDE_2_5_6_9_11,
+                "home_plmn": SIM_ALONE_17}
 
 
 cdef inline bint holds(const uint16_t* ids, int size, uint16_t wanted) noexcept nogil:
@@ -134,6 +137,11 @@ cdef inline bint ip_is_under(const RegionFacts* regions, const IpFacts* ip, uint
     if ip.subdivision:
         return holds(regions[ip.subdivision].countries, MAX_COUNTRIES, country)
     return ip.country == country
+
+
+cdef inline uint8_t subdivision_by(const IpFacts* ip, uint8_t by_database) noexcept nogil:
+    """How sure the subdivision of an IP is: what the row gives a database's word, more where the operator says it."""
+    return <uint8_t>SUBDIVISION_BY_OVERRIDE_2_5_6_9_11 if ip.is_override else by_database
 
 
 cdef inline bint ip_shares_country(const RegionFacts* regions, const IpFacts* ip, uint16_t region) noexcept nogil:
@@ -236,10 +244,10 @@ cdef void serving_with_ip(const RegionFacts* regions, uint16_t country, const Ip
     elif within.own_country != country:
         out.used |= IP
         out.conflicts |= COUNTRY_ALIAS
-        answer(regions, ip.subdivision, SUBDIVISION_BY_ALIAS_6, ROW_6, out)
+        answer(regions, ip.subdivision, subdivision_by(ip, SUBDIVISION_BY_ALIAS_6), ROW_6, out)
     else:
         out.used |= IP
-        answer(regions, ip.subdivision, SUBDIVISION_BY_IP_2_11, ROW_2, out)
+        answer(regions, ip.subdivision, subdivision_by(ip, SUBDIVISION_BY_IP_2_11), ROW_2, out)
 
 
 cdef void serving_without_ip(
@@ -275,7 +283,7 @@ cdef void shared_plmn(
                 out.used |= IP
                 if ip.subdivision and regions[ip.subdivision].own_country == chosen:
                     chosen = ip.subdivision
-                    confidence = SUBDIVISION_BY_IP_2_11
+                    confidence = subdivision_by(ip, SUBDIVISION_BY_IP_2_11)
                 break
     if chosen == 0 and home != NULL:
         for i in range(serving.candidate_count):
@@ -298,7 +306,7 @@ cdef void shared_plmn(
 cdef void ip_first(const RegionFacts* regions, const IpFacts* ip, const PlmnFacts* home, Resolution* out) noexcept nogil:
     """Rows 9 to 11: no serving network, the phone is on Wi-Fi somewhere."""
     cdef uint16_t region = ip.subdivision if ip.subdivision else ip.country
-    cdef uint8_t by_level = SUBDIVISION_BY_IP_2_11 if ip.subdivision else IP_ALONE_11
+    cdef uint8_t by_level = subdivision_by(ip, SUBDIVISION_BY_IP_2_11) if ip.subdivision else <uint8_t>IP_ALONE_11
     cdef bint is_blind = ip.is_blind
     cdef int i
     cdef bint agrees = False
@@ -350,8 +358,9 @@ cdef class Fusion:
 
     `regions`: (own_country, countries, members, without_service_from, is_subdivision, is_named, is_watched) a region.
     `plmns`: (candidates, is_override, confidence in hundredths) a PLMN row. `ips`: (country, subdivision,
-    sources_disagree, is_blind) a value of the index; it is blind when no source that gave it could have told the
-    country's subdivisions apart. Raises ValueError for an id outside `regions` or a list that is too long.
+    sources_disagree, is_blind, is_override) a value of the index, or an override of an operator's; it is blind when no
+    source that gave it could have told the country's subdivisions apart. Raises ValueError for an id outside `regions`
+    or a list that is too long.
     """
 
     def __cinit__(self, regions, plmns, ips):
@@ -379,11 +388,12 @@ cdef class Fusion:
             copy(self.region_count, plmn.candidates, MAX_CANDIDATES, candidates)
             plmn.candidate_count = len(candidates)
             plmn.is_override, plmn.confidence = is_override, confidence
-        for i, (country, subdivision, sources_disagree, is_blind) in enumerate(ips):
+        for i, (country, subdivision, sources_disagree, is_blind, is_override) in enumerate(ips):
             self._ips[i].country = checked(self.region_count, country)
             self._ips[i].subdivision = checked(self.region_count, subdivision)
             self._ips[i].sources_disagree = sources_disagree
             self._ips[i].is_blind = is_blind and not subdivision
+            self._ips[i].is_override = is_override
 
     def __dealloc__(self):
         free(self._regions)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -88,6 +88,37 @@ class SourceAnswer:
     subdivision_code: str | None
 
 
+OverrideKind = Literal["network", "plmn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What an operator says of a network or of a PLMN, whatever databases and tables say; on whose word, and until when.
+
+    `prefix` is a network as text, or the digits of a PLMN or an MCC. `regions` are region codes, the default first;
+    several for a PLMN that they share. `expires` is the first instant at which it holds no more, `None` for never.
+    `confidence` is a PLMN's where it has one region, else `None`; `exact` as in the PLMN table.
+    """
+
+    id: str
+    kind: OverrideKind
+    prefix: str
+    regions: tuple[str, ...]
+    owner: str
+    reason: str
+    expires: dt.datetime | None
+    confidence: float | None = None
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideHits:
+    """An override, and how many signals it has spoken for in this process."""
+
+    override: Override
+    hits: int
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One signal of a ping and what it says.
@@ -96,6 +127,7 @@ class Evidence:
     `candidates` are region codes, the default first. `weight` is the confidence that this signal alone
     would give, before any limit of the row that decided.
     `detail` is the special-purpose class of a reserved address or the sort of a non-geographic PLMN, else `None`.
+    `override` is the operator's override that spoke for the signal; `sources` still tell what the databases say.
     """
 
     signal: Signal
@@ -106,6 +138,7 @@ class Evidence:
     used: bool
     detail: str | None = None
     sources: tuple[SourceAnswer, ...] = ()
+    override: Override | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     any_regions: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Region that any IP database may claim an address for, whatever the order of the databases."
     )
+    catalogue: Path | None = Field(
+        None, description="File (TOML) with own regions, aliases and overrides. None: the shipped region catalogue alone."
+    )
     policy: Path | None = Field(None, description="Policy file (TOML or JSON), or the name of a shipped one. None: default.")
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
         (), description="Network whose X-Forwarded-For and Forwarded headers count."

@@ -12,11 +12,11 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from regionresolver.cli.options import paper, progress_bar
+from regionresolver.cli.options import catalogue_option, paper, progress_bar
 from regionresolver.index.mmdb import Networks, Source
 from regionresolver.index.reduce import reduce_database
 from regionresolver.model import Region
-from regionresolver.sources.catalogue import Catalogue
+from regionresolver.resolver.extended import open_catalogue
 from regionresolver.sources.shapes import read_words
 
 SHAPE_SAMPLE_NETWORKS = 20_000
@@ -30,8 +30,9 @@ def command() -> None:
 
 @command.command("info")
 @click.argument("file", metavar="FILE[,FILE]")
+@catalogue_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def show(file: str, *, as_json: bool) -> None:
+def show(file: str, *, catalogue_file: str | None, as_json: bool) -> None:
     """Check an IP database whole, and tell what is in it.
 
     Shown are its metadata, the shape of its records, and the countries and subdivisions that the service would see in
@@ -45,7 +46,7 @@ def show(file: str, *, as_json: bool) -> None:
     """
     with progress_bar() as progress:
         source = Source.open(file, progress=progress)
-        networks = source.networks(Catalogue.load())
+        networks = source.networks(open_catalogue(catalogue_file).catalogue)
     facts = describe(source, networks)
     if as_json:
         click.echo(orjson.dumps(facts))
@@ -59,7 +60,8 @@ def show(file: str, *, as_json: bool) -> None:
 @command.command("reduce")
 @click.option("--db", "spec", metavar="FILE[,FILE]", required=True, help="The database to cut down.")
 @click.option("--out", metavar="FILE", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file to write.")
-def reduce(spec: str, *, out: Path) -> None:
+@catalogue_option
+def reduce(spec: str, *, out: Path, catalogue_file: str | None) -> None:
     """Write a database that knows countries and the region catalogue's subdivisions, and nothing else.
 
     The same input gives the same bytes. The file is written whole or not at all.
@@ -69,7 +71,8 @@ def reduce(spec: str, *, out: Path) -> None:
       regionresolver db reduce --db dbip-v4.mmdb,dbip-v6.mmdb --out reduced.mmdb
     """
     with progress_bar() as progress:
-        size_bytes = reduce_database(Source.open(spec, progress=progress), Catalogue.load(), out, progress)
+        catalogue = open_catalogue(catalogue_file).catalogue
+        size_bytes = reduce_database(Source.open(spec, progress=progress), catalogue, out, progress)
     click.echo(f"{out}: {size_bytes} bytes", err=True)
 
 

@@ -38,7 +38,7 @@ _COLOURS = {Effect.ALLOW: "green", Effect.DENY: "red", Effect.REVIEW: "yellow"}
     type=click.Choice(["none", "reasons", "full"]),
     help="Say why: the evidence and what the policy made of it; with full, each rule too.  [bare: reasons]",
 )
-@settings_options("db", "index", "any_regions", "policy")
+@settings_options("db", "index", "any_regions", "catalogue", "policy")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, as POST /v1/decisions answers.")
 def command(
     *,
@@ -162,6 +162,9 @@ def _add_region(tree: Tree, explanation: Explanation) -> None:
         for override in explanation.overrides:
             if override.signal is evidence.signal:
                 leaf.add(Text(_override_line(override)))
+        if evidence.override:
+            by = evidence.override
+            leaf.add(Text(f"by the override {by.id} of {by.owner}: {by.reason}"))
         for answer in evidence.sources:
             leaf.add(Text(f"{answer.source}: {answer.subdivision_code or answer.country_code or 'nothing'}"))
 

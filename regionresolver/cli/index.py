@@ -10,13 +10,14 @@ import orjson
 from rich.table import Table
 from rich.text import Text
 
-from regionresolver.cli.options import paper, progress_bar
+from regionresolver.cli.options import catalogue_option, paper, progress_bar
 from regionresolver.errors import ImageError
 from regionresolver.index import Index, Progress, Source, read_image, verify
 from regionresolver.index.compare import KEPT_DIFFERENCES, Comparison, compare
 from regionresolver.index.image_file import check_target, write_image
 from regionresolver.model import Region
 from regionresolver.resolver.databases import check_vocabulary, compile_databases, open_databases
+from regionresolver.resolver.extended import open_catalogue
 from regionresolver.sources.catalogue import Catalogue
 
 
@@ -41,8 +42,9 @@ def command() -> None:
     help="IP database, strongest first; a comma joins the IPv4 and IPv6 files of one.  [repeatable]",
 )
 @click.option("--out", metavar="FILE", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The image to write.")
+@catalogue_option
 @click.option("--force", is_flag=True, help="Replace a file that is no index image.")
-def build(specs: Sequence[str], *, out: Path, force: bool) -> None:
+def build(specs: Sequence[str], *, out: Path, catalogue_file: str | None, force: bool) -> None:
     """Compile IP databases into one index image, which `serve --index` opens in milliseconds.
 
     The same databases and release give the same bytes. The image is written whole or not at all, and replaces an older
@@ -52,11 +54,12 @@ def build(specs: Sequence[str], *, out: Path, force: bool) -> None:
     Examples:
       regionresolver index build --db geolite2-city.mmdb --out city.image
       regionresolver index build --db geolite2-city.mmdb --db dbip-v4.mmdb,dbip-v6.mmdb --out both.image
+      regionresolver index build --db vendor.mmdb --catalogue catalogue.toml --out vendor.image
     """
     inputs = [part.strip() for spec in specs for part in spec.split(",") if part.strip()]
     target = check_target(out, inputs, force=force)
     with progress_bar() as progress:
-        image = compile_databases(open_databases(specs, progress), Catalogue.load(), progress)
+        image = compile_databases(open_databases(specs, progress), open_catalogue(catalogue_file).catalogue, progress)
     write_image(image, target)
     index = Index.open(image, check=False)
     click.echo(f"{out}: {len(image)} bytes, {len(index.values)} values, sha256 {index.sha256}", err=True)
@@ -64,8 +67,9 @@ def build(specs: Sequence[str], *, out: Path, force: bool) -> None:
 
 @command.command("info")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@catalogue_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def show(file: Path, *, as_json: bool) -> None:
+def show(file: Path, *, catalogue_file: str | None, as_json: bool) -> None:
     """Check an index image, and tell what is in it and what it was compiled from.
 
     \b
@@ -73,7 +77,7 @@ def show(file: Path, *, as_json: bool) -> None:
       regionresolver index info city.image
       regionresolver index info city.image --json
     """
-    facts = describe(Index.open(read_image(file), file=file), file)
+    facts = describe(Index.open(read_image(file), file=file), file, open_catalogue(catalogue_file).catalogue)
     if as_json:
         click.echo(orjson.dumps(facts))
         return
@@ -98,8 +102,9 @@ def show(file: Path, *, as_json: bool) -> None:
     type=click.IntRange(min=1),
     help="Compare at so many network starts instead of all, and do not compile again.",
 )
+@catalogue_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def check(file: Path, specs: Sequence[str], *, sample: int | None, as_json: bool) -> None:
+def check(file: Path, specs: Sequence[str], *, sample: int | None, catalogue_file: str | None, as_json: bool) -> None:
     """Check all of an index image: checksums, SHA-256, and every byte that a lookup relies on.
 
     With --db the databases are asked too, through maxminddb: at the start of every network, one address before and one
@@ -116,7 +121,7 @@ def check(file: Path, specs: Sequence[str], *, sample: int | None, as_json: bool
     if sample is not None and not specs:
         raise click.UsageError("--sample needs the databases: give --db")
     with progress_bar() as progress:
-        report = inspect(file, specs, sample, progress)
+        report = inspect(file, specs, sample, progress, open_catalogue(catalogue_file).catalogue)
     if as_json:
         click.echo(orjson.dumps(report.document()))
     else:
@@ -161,10 +166,9 @@ class Report:
         }
 
 
-def inspect(file: Path, specs: Sequence[str], sample: int | None, progress: Progress) -> Report:
+def inspect(file: Path, specs: Sequence[str], sample: int | None, progress: Progress, catalogue: Catalogue) -> Report:
     """Check an image file, and compare it with its databases. Raises DatabaseError for one that cannot be used."""
     report = Report(file)
-    catalogue = Catalogue.load()
     try:
         image = read_image(file)
         index = verify(image, file)
@@ -200,7 +204,7 @@ def _said(region: Region) -> str:
     return " ".join(filter(None, (region.country_code, region.subdivision_code))) or "nothing"
 
 
-def describe(index: Index, file: Path) -> dict[str, object]:
+def describe(index: Index, file: Path, catalogue: Catalogue) -> dict[str, object]:
     """Give what an image is and what it was compiled from, as JSON types."""
     trie = index.trie
     return {
@@ -211,7 +215,7 @@ def describe(index: Index, file: Path) -> dict[str, object]:
         "values": len(index.values),
         "sections_bytes": {name: len(trie.section(name)) for name in trie.section_names},
         "catalogue_sha256": index.catalogue_sha256,
-        "catalogue_is_current": index.catalogue_sha256 == Catalogue.load().sha256,
+        "catalogue_is_current": index.catalogue_sha256 == catalogue.sha256,
         "sources": [
             {
                 "name": source.name,

@@ -51,7 +51,7 @@ class Answer:
 
 @click.command("lookup")
 @click.argument("addresses", metavar="IP...", nargs=-1, required=True)
-@settings_options("db", "index", "any_regions", "policy")
+@settings_options("db", "index", "any_regions", "catalogue", "policy")
 @click.option("--record", is_flag=True, help="Add the databases' own records.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def command(addresses: Sequence[str], *, record: bool, as_json: bool, **values: object) -> None:

@@ -31,6 +31,7 @@ _METAVARS = {
     "db": "FILE[,FILE]",
     "index": "FILE",
     "any_regions": "REGION",
+    "catalogue": "FILE",
     "policy": "FILE",
     "trusted_proxies": "NETWORK",
 }
@@ -62,6 +63,12 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
     return decorate
 
 
+def catalogue_option(command: Command) -> Command:
+    """Add `--catalogue` to a command that needs no other setting: a file whose words for subdivisions count as well."""
+    option = click.option("--catalogue", "catalogue_file", metavar="FILE", help="File that extends the region catalogue.")
+    return option(command)
+
+
 def load(values: Mapping[str, object]) -> LoadedSettings:
     """Load the settings from what click parsed for `settings_options`. Raises SettingsError."""
     flags = {name: value for name, value in values.items() if name in Settings.model_fields and value not in (None, ())}
@@ -73,7 +80,12 @@ def open_resolver(settings: Settings) -> Resolver:
     """Open the databases or the image, and the policy; with a progress bar when it takes long, on a terminal."""
     with progress_bar() as progress:
         return Resolver.open(
-            settings.db or None, settings.policy, progress, index=settings.index, any_regions=settings.any_regions
+            settings.db or None,
+            settings.policy,
+            progress,
+            index=settings.index,
+            any_regions=settings.any_regions,
+            catalogue=settings.catalogue,
         )
 
 

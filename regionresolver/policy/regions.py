@@ -2,7 +2,8 @@
 
 In go the policy's `[regions]` and the catalogue; out come `RegionSet`s that a rule asks, the name of a region, and
 complaints about words that mean nothing. A region word is an ISO 3166-1 alpha-2 code, an ISO 3166-2 code (or another
-code that the catalogue knows for the same place, such as RU-CR for UA-43), or the name of a region.
+code that the catalogue knows for the same place, such as RU-CR for UA-43), the name of a region, or another word that
+the operator's catalogue file has for one of these.
 
 The meaning of a word, which every condition on a region shares:
 
@@ -77,6 +78,7 @@ class RegionNames:
         self._declared = declared
         self._members: dict[str, tuple[str, ...]] = {
             **{name: tuple(row.members) for name, row in catalogue.regions.items()},
+            **{word: (meaning,) for word, meaning in catalogue.words.items()},
             **declared,
         }
         self._alias = {alias: row.code for row in catalogue.subdivisions.values() for alias in row.aliases}
@@ -145,15 +147,18 @@ class RegionNames:
         """Map every word that lies somewhere, folded, to its place. Of equal words a code counts before a name."""
         owners = {name: row.country for name, row in self._catalogue.regions.items()}
         codes = [(code, code) for code in self._catalogue.subdivisions] + list(self._alias.items())
-        return {
+        places: dict[str, Place] = {
             **{fold(name): (name, owners.get(name), None) for name in self._members},
             **{fold(word): (code, country_of(code), code) for word, code in codes},
             **{fold(code): (code, code, None) for code in self._catalogue.countries},
         }
+        further = {fold(word): fold(meaning) for word, meaning in self._catalogue.words.items() if word not in self._declared}
+        return places | {word: places[meaning] for word, meaning in further.items()}
 
     def expanded(self) -> dict[str, list[str]]:
         """Answer every named region with the codes of its members, countries first."""
-        sets = {name: self.expand([name]) for name in self._members}
+        names = self._members.keys() - (self._catalogue.words.keys() - self._declared.keys())
+        sets = {name: self.expand([name]) for name in names}
         return {name: [*sorted(held.countries), *sorted(held.subdivisions)] for name, held in sorted(sets.items())}
 
     def name_of(self, region: str | None, country: str | None, subdivision: str | None) -> str | None:

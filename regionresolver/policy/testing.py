@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 
 class Signals(TypedDict, total=False):
-    """The signals of a test's ping, those that are given, as text: what `Resolver.resolve` takes by keyword."""
+    """The signals of a test's ping, those that are given, and its instant: what `Resolver.resolve` takes by keyword."""
 
     ip: str
     serving: str
     sim: str
+    at: dt.datetime
 
 
 Resolve = Callable[[Signals], Resolution]
@@ -82,16 +83,16 @@ def run_tests(policy: Policy, catalogue: Catalogue, resolve: Resolve) -> list[Te
 def _run(test: PolicyTest, compiled: CompiledPolicy, resolve: Resolve) -> TestResult:
     """Run one test."""
     try:
-        resolution = resolve(_signals(test.ping))
+        resolution = resolve(_signals(test))
     except PingError as error:
         return TestResult(test.name, test.at, refusal=f"the ping is refused: {error}")
     verdict = compiled.decide(resolution, _facts(test.ping), test.at)
     return TestResult(test.name, test.at, tuple(_differences(test.expect, resolution, verdict)))
 
 
-def _signals(ping: TestPing) -> Signals:
-    """Answer the signals of a test's ping that are given."""
-    return cast("Signals", ping.model_dump(include={"ip", "serving", "sim"}, exclude_none=True))
+def _signals(test: PolicyTest) -> Signals:
+    """Answer the signals of a test's ping that are given, and its instant."""
+    return cast("Signals", test.ping.model_dump(include={"ip", "serving", "sim"}, exclude_none=True) | {"at": test.at})
 
 
 def _facts(ping: TestPing) -> PingFacts:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Database = str | Path
 
-_REMEDY = "compile it again with this release: regionresolver index build"
+_REMEDY = "compile it again with this release: regionresolver index build, with the same --catalogue"
 
 
 def embedded_database() -> Path:
@@ -63,7 +63,7 @@ def open_index(
 def check_vocabulary(index: Index, catalogue: Catalogue, file: str | Path) -> None:
     """Refuse an image whose answers are in other codes than the running catalogue's. Raises ImageError."""
     if index.catalogue_sha256 != catalogue.sha256:
-        raise ImageError(file, "it was compiled with another region catalogue than this release has", remedy=_REMEDY)
+        raise ImageError(file, "it was compiled with another region catalogue", remedy=_REMEDY)
     regions = {region for answers in index.values for region in answers}
     strange = {region.country_code for region in regions} - catalogue.countries.keys() - {None}
     strange |= {region.subdivision_code for region in regions} - catalogue.subdivisions.keys() - {None}

@@ -32,7 +32,9 @@ from regionresolver.resolver.explanation import explain
 if TYPE_CHECKING:
     from _fastpath.address import Canonical
     from regionresolver.index import Index
+    from regionresolver.model import Override
     from regionresolver.policy import CompiledPolicy
+    from regionresolver.resolver.extended import Extended
     from regionresolver.resolver.vocabulary import Vocabulary
     from regionresolver.sources.plmn import PlmnTable
 
@@ -115,12 +117,21 @@ class Decision(Decided):
 class Words:
     """What the ids of one generation mean."""
 
-    def __init__(self, vocabulary: Vocabulary, index: Index, plmns: PlmnTable, policy: CompiledPolicy, generation: str) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        index: Index,
+        plmns: PlmnTable,
+        extended: Extended,
+        policy: CompiledPolicy,
+        generation: str,
+    ) -> None:
         """Keep the tables of the generation."""
         self.vocabulary = vocabulary
         self.policy = policy
         self._index = index
         self._plmns = plmns
+        self._extended = extended
         self._generation = generation
         self.regions = tuple(Region(answer.country, answer.subdivision) for answer in vocabulary.answers)
 
@@ -175,23 +186,29 @@ class Words:
             return None
         if value == 0:
             return Evidence(signal, _STATUSES[status], None, (), 0.0, used=False)
-        row = self._plmns.rows[value - 1]
+        override = self._plmn_override(value)
+        row = self._plmns.rows[value - 1] if override is None else None
+        candidates = override.regions if override else row.candidates if row else ()
+        confidence = override.confidence if override else row.confidence if row else None
         weight = SIGNAL_ALONE["home_plmn"] / 100
         if signal is Signal.SERVING_PLMN:
-            weight = row.confidence or SIGNAL_ALONE["serving_ambiguous" if len(row.candidates) > 1 else "serving_plmn"] / 100
+            weight = confidence or SIGNAL_ALONE["serving_ambiguous" if len(candidates) > 1 else "serving_plmn"] / 100
         return Evidence(
             signal,
             _STATUSES[status],
             match,
-            row.candidates,
-            weight if row.candidates else 0.0,
+            candidates,
+            weight if candidates else 0.0,
             used=bool(used & SIGNAL_BITS[signal]),
-            detail=row.sort,
+            detail=row.sort if row else None,
+            override=override,
         )
 
     def _overrides(self, decided: Decided) -> tuple[AppliedOverride, ...]:
         found = ((Signal.SERVING_PLMN, decided.serving_evidence[1]), (Signal.HOME_PLMN, decided.home_evidence[1]))
-        rows = [(signal, self._plmns.rows[value - 1]) for signal, value in found if value]
+        # An operator's own override stands in the evidence itself.
+        of_table = ((signal, value) for signal, value in found if value and self._plmn_override(value) is None)
+        rows = [(signal, self._plmns.rows[value - 1]) for signal, value in of_table]
         return tuple(
             AppliedOverride(
                 signal,
@@ -207,6 +224,11 @@ class Words:
             if row.kind == "override"
         )
 
+    def _plmn_override(self, value: int) -> Override | None:
+        """Return the operator's override that a PLMN's value stands for, None for a row of the table."""
+        number = value - len(self._plmns.rows)
+        return self._extended.plmns[number - 1] if number > 0 else None
+
     def _ip_evidence(self, status: int, value: int, canonical: Canonical | None, used: int, *, whole: bool) -> Evidence | None:
         if status not in _STATUSES:
             return None
@@ -214,8 +236,9 @@ class Words:
             return Evidence(
                 Signal.IP, _STATUSES[status], None, (), 0.0, used=False, detail=canonical.special if canonical else None
             )
+        if value >= len(self.regions):
+            return self._overridden(self._extended.networks[value - len(self.regions)], canonical, used, whole=whole)
         region = self.regions[value]
-        sources = zip(self._index.sources, self._index.values[value], strict=True) if whole else ()
         return Evidence(
             Signal.IP,
             _STATUSES[status],
@@ -223,16 +246,42 @@ class Words:
             tuple(code for code in (region.subdivision_code or region.country_code,) if code),
             SIGNAL_ALONE["ip_subdivision" if region.subdivision_code else "ip"] / 100,
             used=bool(used & SIGNAL_BITS[Signal.IP]),
-            sources=tuple(SourceAnswer(source.name, answer.country_code, answer.subdivision_code) for source, answer in sources),
+            sources=self._answers(value) if whole else (),
         )
+
+    def _overridden(self, override: Override, canonical: Canonical, used: int, *, whole: bool) -> Evidence:
+        """The evidence of an address for which an operator's override spoke; the databases' answers stand behind it."""
+        code = override.regions[0]
+        subdivision = code if code in self.vocabulary.catalogue.subdivisions else None
+        said = SourceAnswer(f"override:{override.id}", self.vocabulary.catalogue.country_of(code), subdivision)
+        return Evidence(
+            Signal.IP,
+            SignalStatus.OK,
+            _cut(override.prefix, canonical) if whole else None,
+            override.regions,
+            SIGNAL_ALONE["ip_override" if subdivision else "ip"] / 100,
+            used=bool(used & SIGNAL_BITS[Signal.IP]),
+            detail=canonical.special,
+            sources=(said, *self._answers(self._index.trie.find(canonical))) if whole else (),
+            override=override,
+        )
+
+    def _answers(self, value: int) -> tuple[SourceAnswer, ...]:
+        """Return what each database says of the addresses with a value of the index."""
+        answers = zip(self._index.sources, self._index.values[value], strict=True)
+        return tuple(SourceAnswer(source.name, answer.country_code, answer.subdivision_code) for source, answer in answers)
 
     def _matched_network(self, canonical: Canonical) -> str | None:
         """Return the longest network that a database stores for the address, cut to /24 or /48."""
         networks = [network for _, network, _ in self._index.records(canonical)]
         if not networks:
             return None
-        longest = max(networks, key=_prefix_len)
-        return longest if _prefix_len(longest) <= (24 if canonical.family == 4 else 48) else canonical.network_text
+        return _cut(max(networks, key=_prefix_len), canonical)
+
+
+def _cut(network: str, canonical: Canonical) -> str:
+    """Return the network of an address, no longer than an answer may show."""
+    return network if _prefix_len(network) <= (24 if canonical.family == 4 else 48) else canonical.network_text
 
 
 def _prefix_len(network: str) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from regionresolver.resolver.extended import written_prefix
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from regionresolver.model import AppliedOverride, Evidence, Explanation, Notice, Resolution, RuleTrace
+    from regionresolver.model import AppliedOverride, Evidence, Explanation, Notice, Override, Resolution, RuleTrace
     from regionresolver.resolver.decision import Decision
+    from regionresolver.resolver.extended import Extended
 
 Explain = Literal["none", "reasons", "full"]
 
@@ -93,7 +96,7 @@ def explanation_document(explanation: Explanation, *, with_rules: bool = False) 
 
 
 def _evidence(evidence: Evidence) -> dict[str, object]:
-    return {
+    document: dict[str, object] = {
         "signal": evidence.signal,
         "status": evidence.status,
         "match": evidence.match,
@@ -103,6 +106,11 @@ def _evidence(evidence: Evidence) -> dict[str, object]:
         "detail": evidence.detail,
         "sources": source_documents(evidence),
     }
+    if evidence.override is not None:
+        # Without its prefix, which may be a whole address.
+        named = override_document(evidence.override)
+        document["override"] = {key: named[key] for key in ("id", "owner", "reason", "expires")}
+    return document
 
 
 def source_documents(evidence: Evidence) -> list[dict[str, object]]:
@@ -123,6 +131,42 @@ def _override(override: AppliedOverride) -> dict[str, object]:
         "note": override.note,
         "source": override.source,
         "date": override.date.isoformat(),
+    }
+
+
+def override_document(override: Override) -> dict[str, object]:
+    """Return an override as JSON types, with its end as RFC 3339 writes it, or "never"."""
+    return {
+        "id": override.id,
+        "kind": override.kind,
+        "prefix": written_prefix(override.kind, override.prefix),
+        "regions": list(override.regions),
+        "confidence": override.confidence,
+        "exact": override.exact,
+        "owner": override.owner,
+        "reason": override.reason,
+        "expires": "never" if override.expires is None else override.expires.isoformat().replace("+00:00", "Z"),
+    }
+
+
+def catalogue_document(extended: Extended) -> dict[str, object]:
+    """Return a catalogue as JSON types: the codes and names that may be written, and the overrides in codes."""
+    catalogue = extended.catalogue
+    return {
+        "sha256": catalogue.sha256,
+        "file": extended.file,
+        "file_sha256": extended.sha256,
+        "countries": dict(catalogue.countries),
+        "subdivisions": {
+            code: {"name": row.name, "countries": list(row.countries), "codes": list(row.aliases), "names": list(row.names)}
+            for code, row in catalogue.subdivisions.items()
+        },
+        "regions": {
+            name: {"members": list(region.members), "country": region.country, "source": region.source.key}
+            for name, region in catalogue.regions.items()
+        },
+        "words": dict(catalogue.words),
+        "overrides": [override_document(override) for override in extended.overrides],
     }
 
 

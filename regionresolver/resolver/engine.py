@@ -12,22 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from _fastpath.digit_trie import DigitTrie
-from _fastpath.engine import Engine
+from _fastpath.engine import Engine, now_us
 from _fastpath.lookup import Lookup
 from regionresolver.errors import InvalidAddressError, NoSignalError, PolicyError
 from regionresolver.model import Explanation, PingFacts, Region, Resolution, SourceRecord
-from regionresolver.policy import CompiledPolicy, Policy, Severity, lint, load_policy, run_tests
+from regionresolver.policy import SHIPPED, CompiledPolicy, Policy, Severity, lint, load_policy, run_tests
 from regionresolver.policy.rules import as_utf8
 from regionresolver.policy.table import from_microseconds, microseconds
 from regionresolver.resolver.databases import Database, open_index
 from regionresolver.resolver.decision import Decision, Words
+from regionresolver.resolver.extended import open_catalogue
+from regionresolver.resolver.overrides import NEVER_US, OverrideTable
 from regionresolver.resolver.pings import AddressLike, Fields, ParsedSignals, PlmnLike
 from regionresolver.resolver.vocabulary import Vocabulary
-from regionresolver.sources.catalogue import Catalogue
 from regionresolver.sources.plmn import PlmnTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from _typeshed import ReadableBuffer
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     from _fastpath.policy_table import PolicyTable
     from _fastpath.value_ids import ValueIds
     from regionresolver.index import Index, Progress
+    from regionresolver.model import OverrideHits
     from regionresolver.policy import Finding, TestResult
-    from regionresolver.policy.testing import Signals
+    from regionresolver.policy.testing import Resolve, Signals
+    from regionresolver.resolver.extended import Extended
 
 _generations = itertools.count(1)
 
@@ -53,17 +56,19 @@ class Resolver:
     """
 
     def __init__(
-        self, index: Index, catalogue: Catalogue, plmns: PlmnTable, policy: Policy, any_regions: Sequence[str] = ()
+        self, index: Index, extended: Extended, plmns: PlmnTable, policy: Policy, any_regions: Sequence[str] = ()
     ) -> None:
         """Join the parts of a generation; `open` is the usual way in."""
         self.generation = f"g{next(_generations)}"
         self.policy = policy
-        self.catalogue = catalogue
+        self.catalogue = extended.catalogue
         self._index = index
+        self._extended = extended
         self._plmns = plmns
-        self._vocabulary = Vocabulary(catalogue, plmns, index, any_regions)
-        self._compiled = CompiledPolicy(policy, catalogue, self._vocabulary.codes)
-        self._words = Words(self._vocabulary, index, plmns, self._compiled, self.generation)
+        self._vocabulary = Vocabulary(extended, plmns, index, any_regions)
+        self._compiled = CompiledPolicy(policy, extended.catalogue, self._vocabulary.codes)
+        self._words = Words(self._vocabulary, index, plmns, extended, self._compiled, self.generation)
+        self._overrides = OverrideTable(extended) if extended.overrides else None
         self._engine = Engine(
             index.trie,
             DigitTrie(plmns.trie_rows()),
@@ -72,6 +77,7 @@ class Resolver:
             self._words,
             self._table_at,
             self._decide_odd,
+            self._overrides.compiled if self._overrides else None,
         )
         self._lookup = Lookup(index.trie, self._words.regions, _no_address)
         # The compiled methods themselves: those below, for readers and type checkers, would double the cost of a call.
@@ -88,6 +94,7 @@ class Resolver:
         *,
         index: str | Path | None = None,
         any_regions: Sequence[str] = (),
+        catalogue: str | Path | None = None,
     ) -> Self:
         """Open IP databases and a policy; None means the embedded database and the shipped default policy.
 
@@ -95,15 +102,21 @@ class Resolver:
         first source that knows an address decides. `index` is an image that was compiled before and answers instead;
         `db` beside it must be what it was compiled from, and adds the raw records. In a region of `any_regions` the
         source that places an address there wins, whatever the order. The files are read once, into private memory.
-        `policy` is a file or the name of a shipped one; it must pass its lint and its own tests, and what lint only warns of
-        is in `warnings`. Raises DatabaseError, ImageError, PolicyError (which name the file and the remedy) or SettingsError.
+        `catalogue` is an operator's file of regions, aliases and overrides (docs/catalogue.md). `policy` is a file or the
+        name of a shipped one; it must pass its lint and its own tests. What lint only warns of is in `warnings`, and so are
+        overrides that have expired. Raises DatabaseError, ImageError, CatalogueError, PolicyError (which name the file and
+        the remedy) or SettingsError.
         """
-        catalogue = Catalogue.load()
-        loaded_policy = load_policy(policy, catalogue)
+        extended = open_catalogue(catalogue)
+        loaded_policy = load_policy(policy, extended.catalogue)
         specs = [] if db is None else [db] if isinstance(db, str | Path) else list(db)
-        opened = open_index(specs, index, catalogue, progress)
-        resolver = cls(opened, catalogue, PlmnTable.load(catalogue=catalogue), loaded_policy, any_regions)
-        resolver.warnings = resolver._check_policy(policy or "the default policy")
+        opened = open_index(specs, index, extended.catalogue, progress)
+        # The shipped table speaks of shipped regions.
+        resolver = cls(opened, extended, PlmnTable.load(catalogue=extended.catalogue), loaded_policy, any_regions)
+        resolver.warnings = (*resolver._expired(), *resolver._check_policy(policy))
+        if resolver._overrides is not None:
+            # The policy's own tests are no pings.
+            resolver._overrides.counters.reset()
         return resolver
 
     def with_policy(self, policy: Policy) -> Self:
@@ -111,7 +124,7 @@ class Resolver:
 
         It lives as long as this one: closing either closes the data of both. Raises PolicyError.
         """
-        return type(self)(self._index, self.catalogue, self._plmns, policy, self._vocabulary.any_regions)
+        return type(self)(self._index, self._extended, self._plmns, policy, self._vocabulary.any_regions)
 
     def close(self) -> None:
         """Release the mapped image and the private copies of the databases."""
@@ -174,16 +187,17 @@ class Resolver:
         ip: AddressLike | None = None,
         serving: PlmnLike | None = None,
         sim: PlmnLike | None = None,
+        at: dt.datetime | None = None,
         strict: bool = False,
     ) -> Resolution:
-        """Resolve the signals of a ping to a region.
+        """Resolve the signals of a ping to a region, with the overrides that hold at the instant `at` (None: now).
 
         `serving` is the PLMN that the phone is registered on, `sim` the SIM's PLMN or an IMSI (cut to its first six
         digits at once); each a digit string, "368-01", a pair or a mapping with mcc and mnc. A malformed value gets
         status "invalid" and a notice; with `strict` it raises InvalidAddressError or InvalidPlmnError. Raises
-        NoSignalError without any signal and PlmnNotStringError for a number as PLMN.
+        NoSignalError without any signal, PlmnNotStringError for a number as PLMN, ValueError for an `at` without a zone.
         """
-        return self._words.resolution(self._resolved(ip, serving, sim, strict=strict))
+        return self._words.resolution(self._resolved(ip, serving, sim, at, strict=strict))
 
     def explain(
         self,
@@ -191,15 +205,17 @@ class Resolver:
         ip: AddressLike | None = None,
         serving: PlmnLike | None = None,
         sim: PlmnLike | None = None,
+        at: dt.datetime | None = None,
         strict: bool = False,
     ) -> Explanation:
         """Resolve as `resolve` does, and say why: with the networks that matched and each database's answer."""
-        return self._words.explained(self._resolved(ip, serving, sim, strict=strict))
+        return self._words.explained(self._resolved(ip, serving, sim, at, strict=strict))
 
-    def _resolved(self, ip: object, serving: object, sim: object, *, strict: bool) -> Decision:
+    def _resolved(self, ip: object, serving: object, sim: object, at: dt.datetime | None, *, strict: bool) -> Decision:
         if ip is None and serving is None and sim is None:
             raise NoSignalError("at least one of ip, serving and sim must be given")
-        return self._engine.resolve_parsed(*ParsedSignals(ip, serving, sim, strict=strict).parsed, [])
+        at_us = None if at is None else _checked_us(at)
+        return self._engine.resolve_parsed(*ParsedSignals(ip, serving, sim, strict=strict).parsed, [], at_us=at_us)
 
     def decide(
         self,
@@ -216,7 +232,7 @@ class Resolver:
         id: str | None = None,  # noqa: A002 - the ping's own field
         strict: bool = False,
     ) -> Decision:
-        """Resolve a ping and apply the policy as it stands at the instant `at` (None: now).
+        """Resolve a ping and apply the policy, both as they stand at the instant `at` (None: now).
 
         `sold_in` is the region that the phone was sold in, `first_activated_at` an instant with its zone or RFC 3339
         text, `lang` a language tag for the message. A field that cannot be used counts as missing and gets a notice.
@@ -254,8 +270,7 @@ class Resolver:
         """Decide on a ping with anything but plain texts in it: parse here, decide where the others are decided."""
         if ip is None and serving is None and sim is None:
             raise NoSignalError("at least one of ip, serving and sim must be given")
-        if at is not None and at.tzinfo is None:
-            raise ValueError("at: an instant needs its time zone")
+        at_us = None if at is None else _checked_us(at)
         signals = ParsedSignals(ip, serving, sim, strict=strict)
         fields = Fields()
         facts = PingFacts(
@@ -274,11 +289,28 @@ class Resolver:
             first_activated_us=None if facts.first_activated_at is None else microseconds(facts.first_activated_at),
             lang=facts.lang,
             id=fields.text("id", id),
-            at_us=microseconds(at) if at is not None else None,
+            at_us=at_us,
         )
 
     def _table_at(self, at_us: int) -> PolicyTable:
         return self._compiled.timeline.at(from_microseconds(at_us))
+
+    @property
+    def overrides(self) -> tuple[OverrideHits, ...]:
+        """Each override of the operator's catalogue, with the number of signals that it has spoken for since `open`."""
+        return self._overrides.hits() if self._overrides is not None else ()
+
+    def expired_overrides(self, at: dt.datetime) -> int:
+        """Return how many overrides hold no more at an instant: with each of them answers change."""
+        return self._extended.expired_count(at)
+
+    def _expired(self) -> Iterator[str]:
+        """Say of each override that has expired that it changes nothing any more."""
+        now = from_microseconds(now_us())
+        for override in self._extended.overrides:
+            if override.expires is not None and override.expires <= now:
+                when = f"{override.expires:%Y-%m-%d}"
+                yield f"{self._extended.file}: override {override.id} of {override.owner} expired on {when}: delete or renew it"
 
     def lint_policy(self, policy: Policy, *, active: Policy | None = None, at: dt.datetime | None = None) -> list[Finding]:
         """Return what is to be said against a policy on this data; its own tests run here.
@@ -286,24 +318,34 @@ class Resolver:
         `active` is the policy that it would replace, `at` (with a zone) the day on which reviews are overdue and ramps
         stand somewhere; without them nothing is said of that.
         """
-        visible = frozenset[str]().union(*(source.subdivisions for source in self._index.sources))
-        return lint(policy, self.catalogue, visible, plmns=self._plmns, active=active, at=at, resolve=self._resolve_signals)
+        return self._linted(policy, self._resolve_signals, active, at)
 
     def test_policy(self, policy: Policy) -> list[TestResult]:
         """Return what becomes of each test that a policy carries, on this data. Raises PolicyError."""
         return run_tests(policy, self.catalogue, self._resolve_signals)
 
+    def _linted(self, policy: Policy, resolve: Resolve, active: Policy | None, at: dt.datetime | None) -> list[Finding]:
+        visible = frozenset[str]().union(*(source.subdivisions for source in self._index.sources))
+        return lint(policy, self.catalogue, visible, plmns=self._plmns, active=active, at=at, resolve=resolve)
+
     def _resolve_signals(self, signals: Signals) -> Resolution:
         return self.resolve(**signals)
 
-    def _check_policy(self, file: str | Path) -> tuple[str, ...]:
+    def _check_policy(self, file: str | Path | None) -> tuple[str, ...]:
         """Return what lint warns of; raise PolicyError for what it refuses, a failing test of the policy among it."""
-        findings = self.lint_policy(self.policy)
+        is_shipped = file is None or str(file) in SHIPPED
+        findings = self._linted(self.policy, self._without_overrides if is_shipped else self._resolve_signals, None, None)
         for finding in findings:
             if finding.severity is Severity.ERROR:
-                raise PolicyError(file, finding.text, where=finding.where, remedy="mend the policy: it replaces nothing as it is")
+                remedy = "mend the policy: it replaces nothing as it is"
+                raise PolicyError(file or "the default policy", finding.text, where=finding.where, remedy=remedy)
         said = (f"policy {self._compiled.label}: {finding.where}: {finding.text}" for finding in findings)
         return (*self._vocabulary.warnings, *said)
+
+    def _without_overrides(self, signals: Signals) -> Resolution:
+        """Resolve for the tests of the shipped policy, which prove what is shipped: at the end of time no override holds."""
+        given = ParsedSignals(signals.get("ip"), signals.get("serving"), signals.get("sim"), strict=False)
+        return self._words.resolution(self._engine.resolve_parsed(*given.parsed, [], at_us=NEVER_US))
 
     def metadata(self) -> dict[str, object]:
         """Return what is loaded: version, data generation, sources with builds and digests, tables, policy."""
@@ -325,7 +367,11 @@ class Resolver:
                 for source in self._index.sources
             ],
             "plmn_table": {"sha256": self._plmns.sha256, "rows": len(self._plmns.rows), "date": self._plmns.date.isoformat()},
-            "region_catalogue": {"sha256": self.catalogue.sha256},
+            "region_catalogue": {
+                "sha256": self.catalogue.sha256,
+                "file": None if self._extended.file is None else Path(self._extended.file).name,
+                "file_sha256": self._extended.sha256,
+            },
             "precedence": {"order": "first", "any_regions": list(self._vocabulary.any_regions)},
             "policy": {"label": self._compiled.label, "sha256": self._compiled.sha256},
             "warnings": list(self.warnings),
@@ -334,6 +380,12 @@ class Resolver:
     def policy_document(self) -> dict[str, object]:
         """Return the active policy, its regions expanded to codes, as JSON-ready values."""
         return self._compiled.document()
+
+
+def _checked_us(at: dt.datetime) -> int:
+    if at.tzinfo is None:
+        raise ValueError("at: an instant needs its time zone")
+    return microseconds(at)
 
 
 def _utf8(text: str | None) -> bytes | None:

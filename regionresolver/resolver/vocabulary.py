@@ -1,7 +1,8 @@
 """Region codes as the small integers of the compiled path, and the tables of the fusion built from them.
 
-In: the region catalogue, the PLMN table and the values of an index. Out: `Vocabulary`, whose `codes[id]` is the code
-of a region id (0 is none), and the compiled `Fusion`. Made once per generation.
+In: the region catalogue with an operator's overrides, the PLMN table and the values of an index. Out: `Vocabulary`, whose
+`codes[id]` is the code of a region id (0 is none), and the compiled `Fusion`. Made once per generation. The overrides
+of networks have values behind those of the index, those of PLMNs behind the rows of the table.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from regionresolver.errors import SettingsError
 if TYPE_CHECKING:
     from regionresolver.index import Index
     from regionresolver.model import Region
+    from regionresolver.resolver.extended import Extended
     from regionresolver.sources.catalogue import Catalogue
-    from regionresolver.sources.plmn import PlmnRow, PlmnTable
+    from regionresolver.sources.plmn import PlmnTable
 
 Facts = tuple[int, Sequence[int], Sequence[int], Sequence[int], bool, bool, bool]
 
@@ -36,11 +38,12 @@ class FusedAnswer(NamedTuple):
 class Vocabulary:
     """Every region code that a resolution can name, numbered: countries, subdivisions, then named regions."""
 
-    def __init__(self, catalogue: Catalogue, plmns: PlmnTable, index: Index, any_regions: Sequence[str] = ()) -> None:
+    def __init__(self, extended: Extended, plmns: PlmnTable, index: Index, any_regions: Sequence[str] = ()) -> None:
         """Number the regions and compile the fusion's tables.
 
         `any_regions` are the region words of `fuse_answers`' `listed`. Raises SettingsError for one that is unknown.
         """
+        catalogue = extended.catalogue
         self.catalogue = catalogue
         self.any_regions = tuple(any_regions)
         self.listed = listed_codes(any_regions, catalogue)
@@ -53,16 +56,23 @@ class Vocabulary:
             None,
             *sorted(seen | set(catalogue.countries)),
             *catalogue.subdivisions,
-            *catalogue.regions,
+            *(name for name, region in catalogue.regions.items() if region.country is not None),
         )
         self._ids = {code: number for number, code in enumerate(self.codes)}
         self.watched = frozenset(country for row in catalogue.subdivisions.values() for country in row.countries)
         self.fusion = Fusion(
             [self._facts(code) for code in self.codes],
-            [((), False, 0), *(self._plmn(row) for row in plmns.rows)],
             [
-                (self._ids[answer.country], self._ids[answer.subdivision], answer.sources_disagree, answer.is_blind)
-                for answer in self.answers
+                ((), False, 0),
+                *(self._plmn(row.candidates, row.kind == "override", row.confidence) for row in plmns.rows),
+                *(self._plmn(override.regions, True, override.confidence) for override in extended.plmns),
+            ],
+            [
+                *(
+                    (self._ids[answer.country], self._ids[answer.subdivision], answer.sources_disagree, answer.is_blind, False)
+                    for answer in self.answers
+                ),
+                *(self._network(override.regions[0]) for override in extended.networks),
             ],
         )
 
@@ -82,9 +92,8 @@ class Vocabulary:
             )
         if code in self.catalogue.regions:
             region = self.catalogue.regions[code]
-            countries = dict.fromkeys(
-                (region.country, *(country for member in region.members for country in self._countries(member)))
-            )
+            filed = (country for member in region.members for country in self._countries(member))
+            countries = dict.fromkeys((self.catalogue.country_of(code), *filed))
             return (
                 self._ids[region.country],
                 self._all(tuple(countries)),
@@ -100,21 +109,27 @@ class Vocabulary:
         row = self.catalogue.subdivisions.get(member)
         return row.countries if row else (member,)
 
-    def _plmn(self, row: PlmnRow) -> tuple[Sequence[int], bool, int]:
-        return self._all(row.candidates), row.kind == "override", round((row.confidence or 0) * 100)
+    def _plmn(self, candidates: Sequence[str], is_override: bool, confidence: float | None) -> tuple[Sequence[int], bool, int]:
+        return self._all(candidates), is_override, round((confidence or 0) * 100)
 
-    def _all(self, codes: Sequence[str]) -> tuple[int, ...]:
+    def _network(self, code: str) -> tuple[int, int, bool, bool, bool]:
+        """An overridden network: nobody disagrees with the operator, and a country without more means just that."""
+        subdivision = code if code in self.catalogue.subdivisions else None
+        return self._ids[self.catalogue.country_of(code)], self._ids[subdivision], False, False, True
+
+    def _all(self, codes: Sequence[str | None]) -> tuple[int, ...]:
         return tuple(self._ids[code] for code in codes)
 
 
 def listed_codes(any_regions: Sequence[str], catalogue: Catalogue) -> tuple[frozenset[str], ...]:
     """Expand each region word to its codes of countries and subdivisions. Raises SettingsError for an unknown word."""
-    for word in any_regions:
+    words = [catalogue.words.get(word, word) for word in any_regions]
+    for word in words:
         if word not in catalogue:
             meant = catalogue.suggest(word)
             hint = f"did you mean {meant!r}?" if meant else "give a code or a named region of the region catalogue"
             raise SettingsError(f"any_regions: unknown region {word!r} ({hint})")
-    return tuple(frozenset(catalogue.regions[word].members if word in catalogue.regions else (word,)) for word in any_regions)
+    return tuple(frozenset(catalogue.regions[word].members if word in catalogue.regions else (word,)) for word in words)
 
 
 def fuse_answers(

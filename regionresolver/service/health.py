@@ -36,7 +36,7 @@ async def show_version(request: web.Request) -> web.Response:
 def checks_of(state: ServiceState) -> dict[str, dict[str, object]]:
     """Give every readiness check by name. Data and policy are loaded before the service listens, and stay."""
     return {
-        "data": {"ok": True, "digest": state.data_etag.strip('"')},
+        "data": {"ok": True, "digest": state.data_digest},
         "policy": {"ok": True, "digest": state.policy.etag.strip('"')},
         "draining": {"ok": not state.draining},
     }

@@ -45,7 +45,11 @@ def run(settings: Settings) -> None:
     listeners = listen(settings.host, settings.port)
     try:
         with Resolver.open(
-            settings.db or None, settings.policy, index=settings.index, any_regions=settings.any_regions
+            settings.db or None,
+            settings.policy,
+            index=settings.index,
+            any_regions=settings.any_regions,
+            catalogue=settings.catalogue,
         ) as resolver:
             for warning in resolver.warnings:
                 logs.event(_log, logging.WARNING, "start_warning", detail=warning)

@@ -1,5 +1,6 @@
 """What the handlers share: the resolver, the settings, the documents that change only with them, and the drain flag."""
 
+import datetime as dt
 import hashlib
 import os
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ import orjson
 from aiohttp import web
 
 from regionresolver.resolver import Resolver
+from regionresolver.resolver.documents import override_document
 from regionresolver.settings import Settings
 
 
@@ -25,19 +27,35 @@ class ServiceState:
 
     resolver: Resolver
     settings: Settings
-    metadata: StandingDocument = field(init=False)
     policy: StandingDocument = field(init=False)
-    data_etag: str = field(init=False)
+    data_digest: str = field(init=False)
     version: str = field(init=False)
     draining: bool = False
+    _metadata: StandingDocument = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the documents. `data_etag` adds a digest to the generation, whose name begins anew at each start."""
+        """Make the documents. `data_digest` adds a digest to the generation, whose name begins anew at each start."""
         facts = self.resolver.metadata()
-        self.data_etag = f'"{facts["data"]}-{_digest(_dump(facts))}"'
+        self.data_digest = f"{facts['data']}-{_digest(_dump(facts))}"
         self.version = str(facts["version"])
-        self.metadata = _document(facts | {"worker": {"index": 0, "pid": os.getpid()}})
+        self._metadata = _document(self._described())
         self.policy = _document(self.resolver.policy_document())
+
+    @property
+    def data_etag(self) -> str:
+        """The entity tag of what is answered for one address: another one as soon as an override has expired."""
+        expired = self.resolver.expired_overrides(dt.datetime.now(dt.UTC))
+        return f'"{self.data_digest}-{expired}"' if expired else f'"{self.data_digest}"'
+
+    @property
+    def metadata(self) -> StandingDocument:
+        """What the answers were made from; made anew where overrides count their hits in it."""
+        return _document(self._described()) if self.resolver.overrides else self._metadata
+
+    def _described(self) -> dict[str, object]:
+        counted = [override_document(found.override) | {"hits": found.hits} for found in self.resolver.overrides]
+        worker = {"index": 0, "pid": os.getpid()}
+        return self.resolver.metadata() | {"overrides": counted, "worker": worker}
 
 
 STATE = web.AppKey("state", ServiceState)

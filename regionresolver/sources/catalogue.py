@@ -1,6 +1,7 @@
 """The region catalogue: one vocabulary for what databases, networks and policies call a place.
 
-In: data/regions.toml, or an operator's file of the same form. Out: an immutable `Catalogue`, which
+In: data/regions.toml, and what an operator's own file adds to it (`regionresolver.sources.extension`). Out: an
+immutable `Catalogue`, which
 - knows every code and named region, with its name and source;
 - turns a database's words for a place into our codes (`canonical`), by code first, then by the name of the
   *subdivision* within the countries that file it, never by a city's name;
@@ -11,8 +12,10 @@ A code that is unknown is None, never "", "XX" or "ZZ". The rules of the file st
 
 from __future__ import annotations
 
+import hashlib
+import json
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
 from types import MappingProxyType
@@ -68,20 +71,37 @@ class SubdivisionRow:
 
 @dataclass(frozen=True, slots=True)
 class NamedRegion:
-    """A name for one or several codes; `country` is answered when the evidence cannot tell the members apart."""
+    """A name for one or several codes; `country` is answered when the evidence cannot tell the members apart.
+
+    It is None for members of several countries: no evidence speaks of such a region, policies do.
+    """
 
     name: str
     members: tuple[str, ...]
-    country: str
+    country: str | None
     source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """What an operator's file adds to a catalogue, checked and in codes.
+
+    `names` and `codes` are what databases also write for a subdivision, by its code. `words` are what policies and
+    settings may also write, each with the code or the named region that it means.
+    """
+
+    regions: Mapping[str, NamedRegion]
+    names: Mapping[str, tuple[str, ...]]
+    codes: Mapping[str, tuple[str, ...]]
+    words: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """Every region that this service can speak of. Nothing in it can be changed.
 
-    `country_rows` and `subdivisions` are by code, `regions` by name, all in the order of the file; `sha256` is the
-    digest of the file, in hex.
+    `country_rows` and `subdivisions` are by code, `regions` by name, all in the order of the file; `words` are an
+    operator's further words for them. Equal `sha256`, in hex, mean that the words of databases come to the same codes.
     """
 
     country_rows: Mapping[str, CountryRow]
@@ -89,6 +109,7 @@ class Catalogue:
     regions: Mapping[str, NamedRegion]
     sources: Mapping[str, Source]
     sha256: str
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Catalogue:
@@ -107,6 +128,28 @@ class Catalogue:
             sha256,
         )
 
+    def extended(self, addition: Addition) -> Catalogue:
+        """Return this catalogue with what an operator's file adds; the digest changes only where databases read otherwise."""
+        subdivisions = {
+            code: replace(
+                row,
+                names=tuple(dict.fromkeys((*row.names, *addition.names.get(code, ())))),
+                aliases=tuple(dict.fromkeys((*row.aliases, *addition.codes.get(code, ())))),
+            )
+            for code, row in self.subdivisions.items()
+        }
+        sha256 = self.sha256
+        if addition.names or addition.codes:
+            read = json.dumps([self.sha256, _sorted(addition.names), _sorted(addition.codes)], ensure_ascii=True)
+            sha256 = hashlib.sha256(read.encode("ascii")).hexdigest()
+        return replace(
+            self,
+            subdivisions=MappingProxyType(subdivisions),
+            regions=MappingProxyType({**self.regions, **addition.regions}),
+            sha256=sha256,
+            words=MappingProxyType(dict(addition.words)),
+        )
+
     @cached_property
     def countries(self) -> Mapping[str, str]:
         """The English short name of each country code."""
@@ -121,8 +164,11 @@ class Catalogue:
         """Tell whether a policy or a PLMN row may name it: a country, a subdivision or a named region."""
         return code in self.country_rows or code in self.subdivisions or code in self.regions
 
-    def country_of(self, code: str) -> str:
-        """Return the country that is answered for a country, a subdivision or a named region. Raises KeyError."""
+    def country_of(self, code: str) -> str | None:
+        """Return the country that is answered for a country, a subdivision or a named region. Raises KeyError.
+
+        None for a named region of several countries, which is never answered.
+        """
         if code in self.country_rows:
             return code
         return self.subdivisions[code].country if code in self.subdivisions else self.regions[code].country
@@ -184,6 +230,10 @@ class Catalogue:
         return names.get(normalise_name(name)) if names and name else None
 
 
+def _sorted(words: Mapping[str, tuple[str, ...]]) -> list[tuple[str, list[str]]]:
+    return sorted((code, sorted(listed)) for code, listed in words.items())
+
+
 def _meanings(catalogue: Catalogue) -> Iterator[tuple[str, str]]:
     """Yield (a word, what it means), the surest meanings last."""
     for country in catalogue.country_rows.values():
@@ -195,6 +245,7 @@ def _meanings(catalogue: Catalogue) -> Iterator[tuple[str, str]]:
             yield word, row.code
     for name in (*catalogue.regions, *catalogue.country_rows):
         yield name, name
+    yield from catalogue.words.items()
 
 
 def _is_upper(code: str, length: int) -> bool:

@@ -30,6 +30,11 @@ Sort = Literal["test", "international_shared", "other_shared", "trial", "private
 _SORTS: tuple[Sort, ...] = ("test", "international_shared", "other_shared", "trial", "private")
 
 
+def hyphened(prefix: str) -> str:
+    """Write the digits of a PLMN prefix as people do: "250", "250-33"."""
+    return f"{prefix[:3]}-{prefix[3:]}" if len(prefix) > 3 else prefix
+
+
 @dataclass(frozen=True, slots=True)
 class PlmnRow:
     """One prefix of PLMN digits: 3 (an MCC), 5 or 6 of them (an MCC and an MNC).
@@ -54,7 +59,7 @@ class PlmnRow:
     @property
     def text(self) -> str:
         """The prefix as people write it: "250", "250-33"."""
-        return f"{self.prefix[:3]}-{self.prefix[3:]}" if len(self.prefix) > 3 else self.prefix
+        return hyphened(self.prefix)
 
 
 @dataclass(frozen=True)
@@ -119,12 +124,20 @@ def _read_mcc(row: Row) -> str:
     return mcc
 
 
+def read_prefix(row: Row, key: str) -> str:
+    """Return the digits of a PLMN, written "368-01" or "36801", or of an MCC alone. Raises CatalogueError."""
+    text = row.text(key)
+    digits = text[:3] + text[4:] if text[3:4] == "-" else text
+    if len(digits) not in (3, 5, 6) or len(text) == 4 or not (digits.isascii() and digits.isdigit()):
+        raise row.fault(key, f"{text!r} is no PLMN and no MCC", f'write it in quotes: {key} = "368-01", or {key} = "368"')
+    return digits
+
+
 def _read_plmn(row: Row) -> str:
     plmn = row.text("plmn")
-    mcc, hyphen, mnc = plmn.partition("-")
-    if len(mcc) != 3 or not hyphen or len(mnc) not in (2, 3) or not (plmn.isascii() and (mcc + mnc).isdigit()):
+    if plmn[3:4] != "-" or len(read_prefix(row, "plmn")) == 3:
         raise row.fault("plmn", f"{plmn!r} is no PLMN", 'write it in quotes: plmn = "368-01"')
-    return mcc + mnc
+    return read_prefix(row, "plmn")
 
 
 def _read_regions(row: Row, catalogue: Catalogue) -> tuple[str, ...]:

@@ -7,12 +7,13 @@ import click
 import orjson
 
 from regionresolver.cli import USAGE
+from regionresolver.cli.options import catalogue_option
 from regionresolver.cli.policy.options import format_option
 from regionresolver.errors import PolicyError
 from regionresolver.policy import load_policy
 from regionresolver.policy.describe import zulu
 from regionresolver.policy.diff import Changed, Difference, diff
-from regionresolver.sources.catalogue import Catalogue
+from regionresolver.resolver.extended import open_catalogue
 
 SHOWN_REGIONS = 20
 
@@ -20,8 +21,9 @@ SHOWN_REGIONS = 20
 @click.command("diff")
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
+@catalogue_option
 @format_option
-def command(before: str, after: str, *, format_: str) -> None:
+def command(before: str, after: str, *, catalogue_file: str | None, format_: str) -> None:
     """Say what changes from policy A to policy B: for which regions, SKUs and times, and what was and will be decided.
 
     Regions are ISO codes, and names of the catalogue for phones of which no more is known. What is not listed is
@@ -35,7 +37,7 @@ def command(before: str, after: str, *, format_: str) -> None:
       regionresolver policy diff observe-only default --format json
     """
     context = click.get_current_context()
-    catalogue = Catalogue.load()
+    catalogue = open_catalogue(catalogue_file).catalogue
     try:
         a, b = load_policy(before, catalogue), load_policy(after, catalogue)
         found = diff(a, b, catalogue)

@@ -35,7 +35,7 @@ SHOWN_GROUPS = 20
     show_default=True,
     help="Field of a ping that says when it came (RFC 3339); without it a ping is decided as of now.",
 )
-@settings_options("db", "index", "any_regions")
+@settings_options("db", "index", "any_regions", "catalogue")
 @format_option
 def command(
     *,

@@ -26,7 +26,7 @@ class Line:
 
 @click.command("lint")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@settings_options("db", "index")
+@settings_options("db", "index", "catalogue")
 @click.option("--active", metavar="FILE", help="The policy that FILE would replace: checks version and running rollouts.")
 @click.option("--at", type=Instant(), metavar="INSTANT", help="Check the calendar as of this instant.  [default: now]")
 @click.option(

@@ -7,15 +7,15 @@ from typing import BinaryIO
 import click
 import orjson
 
-from regionresolver.cli.options import Instant
+from regionresolver.cli.options import Instant, catalogue_option
 from regionresolver.cli.policy.options import format_option, now, watched
 from regionresolver.policy import load_policy
 from regionresolver.policy.describe import zulu
 from regionresolver.policy.restore import RestoreCounts, restores
 from regionresolver.resolver import parse_instant
+from regionresolver.resolver.extended import open_catalogue
 from regionresolver.resolver.ndjson import LONGEST_RECORD_BYTES, objects
 from regionresolver.resolver.replay import TIME_FIELD
-from regionresolver.sources.catalogue import Catalogue
 
 SHOWN_FAULTS = 20
 
@@ -29,8 +29,11 @@ SHOWN_FAULTS = 20
 @click.option(
     "--time-field", metavar="NAME", default=TIME_FIELD, show_default=True, help="Field that says when a decision was given."
 )
+@catalogue_option
 @format_option
-def command(file: str, *, log: BinaryIO, at: dt.datetime | None, time_field: str, format_: str) -> None:
+def command(
+    file: str, *, log: BinaryIO, at: dt.datetime | None, time_field: str, catalogue_file: str | None, format_: str
+) -> None:
     """List the stored denials to ask again: those of the rules and versions that [[restores]] of a policy names.
 
     Each line of the log is a decision as the service answered it, with the time at which it was given, if the log has
@@ -45,7 +48,7 @@ def command(file: str, *, log: BinaryIO, at: dt.datetime | None, time_field: str
       regionresolver policy restores activation.toml --log decisions.ndjson | cut -f1 | sort -u
       zcat decisions.gz | regionresolver policy restores activation.toml --log - --format json
     """
-    policy = load_policy(file, Catalogue.load())
+    policy = load_policy(file, open_catalogue(catalogue_file).catalogue)
     counts = RestoreCounts()
     refused = 0
 

@@ -3,12 +3,14 @@
 import click
 import orjson
 
+from regionresolver.cli.options import catalogue_option
 from regionresolver.policy.schema import policy_schema
-from regionresolver.sources.catalogue import Catalogue
+from regionresolver.resolver.extended import open_catalogue
 
 
 @click.command("schema")
-def command() -> None:
+@catalogue_option
+def command(*, catalogue_file: str | None) -> None:
     """Print the JSON Schema of a policy file: editors complete keys and codes with it, and mark what cannot be.
 
     Editors with Taplo (Even Better TOML and others) read it when the first line of the policy names it.
@@ -20,4 +22,4 @@ def command() -> None:
       regionresolver policy schema > policy.schema.json
       sed -i '1i #:schema ./policy.schema.json' activation.toml
     """
-    click.echo(orjson.dumps(policy_schema(Catalogue.load()), option=orjson.OPT_INDENT_2))
+    click.echo(orjson.dumps(policy_schema(open_catalogue(catalogue_file).catalogue), option=orjson.OPT_INDENT_2))

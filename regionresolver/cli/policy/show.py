@@ -6,18 +6,19 @@ import datetime as dt
 import click
 import orjson
 
-from regionresolver.cli.options import Instant
+from regionresolver.cli.options import Instant, catalogue_option
 from regionresolver.cli.policy.options import format_option, now
 from regionresolver.policy import load_policy
 from regionresolver.policy.describe import Description, describe, zulu
-from regionresolver.sources.catalogue import Catalogue
+from regionresolver.resolver.extended import open_catalogue
 
 
 @click.command("show")
 @click.argument("file", metavar="FILE")
 @click.option("--at", type=Instant(), metavar="INSTANT", help="Say what is in force at this instant.  [default: now]")
+@catalogue_option
 @format_option
-def command(file: str, *, at: dt.datetime | None, format_: str) -> None:
+def command(file: str, *, at: dt.datetime | None, catalogue_file: str | None, format_: str) -> None:
     """Show a policy expanded: each rule as a sentence, its dates, what is in force, and what the calendar changes next.
 
     Regions are shown with their members. Device ids are counted, not shown.
@@ -29,7 +30,7 @@ def command(file: str, *, at: dt.datetime | None, format_: str) -> None:
       regionresolver policy show activation.toml
       regionresolver policy show example-2021 --at 2021-09-05T00:00:00Z
     """
-    catalogue = Catalogue.load()
+    catalogue = open_catalogue(catalogue_file).catalogue
     found = describe(load_policy(file, catalogue), catalogue, at or now())
     if format_ == "json":
         click.echo(orjson.dumps(dataclasses.asdict(found), default=str))

@@ -11,7 +11,7 @@ from regionresolver.policy.describe import zulu
 
 @click.command("test")
 @click.argument("file", metavar="FILE")
-@settings_options("db", "index", "any_regions")
+@settings_options("db", "index", "any_regions", "catalogue")
 @format_option
 def command(file: str, *, format_: str, **values: object) -> None:
     """Run the tests that a policy carries, each at its own instant, on the databases of the service.
