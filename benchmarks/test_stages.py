@@ -18,6 +18,7 @@ import pytest
 from _fastpath import address, digit_trie
 from regionresolver import Resolver
 from regionresolver.resolver import embedded_database
+from tests.worlds import city_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,6 +76,33 @@ def test_resolve_three_signals(benchmark: BenchmarkFixture, resolver: Resolver, 
 
 def test_decide_three_signals(benchmark: BenchmarkFixture, resolver: Resolver, addresses: list[str]) -> None:
     benchmark(for_each, lambda ip: resolver.decide(ip=ip, serving="36801", sim="310410"), addresses)
+
+
+@pytest.fixture(scope="module", params=["no overrides", "overrides"])
+def two_databases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resolver]:
+    """The embedded database before a small one; with overrides of 100 networks and 20 PLMNs, or with none."""
+    folder = tmp_path_factory.mktemp("two")
+    catalogue = None
+    if request.param == "overrides":
+        catalogue = folder / "catalogue.toml"
+        signed = 'owner = "o"\nreason = "r"\nexpires = "never"\n'
+        networks = (f'id = "n{i}"\nnetwork = "{11 + i}.{i}.0.0/24"\nregion = "DE"\n{signed}' for i in range(100))
+        plmns = (f'id = "p{i}"\nplmn = "999{i:03}"\nregion = "FR"\n{signed}' for i in range(20))
+        rows = [*(f"[[networks]]\n{row}" for row in networks), *(f"[[plmns]]\n{row}" for row in plmns)]
+        catalogue.write_text("".join(rows), encoding="utf-8")
+    databases = [embedded_database(), city_database(folder / "city.mmdb")]
+    with Resolver.open(db=databases, catalogue=catalogue) as opened:
+        yield opened
+
+
+def test_decide_with_two_databases(benchmark: BenchmarkFixture, two_databases: Resolver, addresses: list[str]) -> None:
+    benchmark(for_each, lambda ip: two_databases.decide(ip=ip, serving="36801", sim="310410"), addresses)
+
+
+def test_decide_on_overridden_signals(benchmark: BenchmarkFixture, two_databases: Resolver) -> None:
+    """Every signal of these pings is overridden, where there are overrides."""
+    addresses = [f"{11 + i % 100}.{i % 100}.0.{i % 256}" for i in range(ADDRESSES)]
+    benchmark(for_each, lambda ip: two_databases.decide(ip=ip, serving="999001", sim="999002"), addresses)
 
 
 def test_decide_as_of_an_instant(benchmark: BenchmarkFixture, resolver: Resolver, addresses: list[str]) -> None:

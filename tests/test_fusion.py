@@ -22,9 +22,10 @@ WORLD = reference.World(
         "UA-14": ("UA", "RU"),
         "GE-AB": ("GE",),
         "crimea": ("UA", "RU"),
+        "donbas": ("UA", "RU"),
     },
     subdivisions=frozenset({"UA-43", "UA-40", "UA-14", "GE-AB"}),
-    members={"crimea": ("UA-43", "UA-40")},
+    members={"crimea": ("UA-43", "UA-40"), "donbas": ("UA-14",)},
     deserted_by={"UA-43": ("UA",), "UA-40": ("UA",)},
     watched=frozenset({"UA", "RU", "GE"}),
 )
@@ -38,6 +39,10 @@ IPS = (
     reference.Ip("CU", sources_disagree=True),
     *(reference.Ip(country, is_blind=True) for country in ("UA", "RU", "GE")),
     reference.Ip("RU", sources_disagree=True, is_blind=True),
+    # An operator's overrides: of countries and of subdivisions, whatever they are filed under.
+    *(reference.Ip(country, is_override=True) for country in ("UA", "RU", "GE", "CU")),
+    *(reference.Ip("UA", code, is_override=True) for code in ("UA-43", "UA-14")),
+    reference.Ip("GE", "GE-AB", is_override=True),
 )
 PLMNS = (
     *(reference.Plmn((country,)) for country in ("UA", "RU", "US", "GE", "CU")),
@@ -49,6 +54,11 @@ PLMNS = (
     reference.Plmn(("UA-40",), is_override=True, confidence=0.95),
     reference.Plmn(("UA-14",), is_override=True, confidence=0.8),
     reference.Plmn(("GE-AB", "GE"), is_override=True, confidence=0.8),
+    # What only an operator's override says: a whole country, a region that is filed under one country, many at once.
+    reference.Plmn(("RU",), is_override=True, confidence=0.95),
+    reference.Plmn(("CU",), is_override=True, confidence=0.5),
+    reference.Plmn(("donbas",), is_override=True, confidence=0.95),
+    reference.Plmn(("UA-43", "GE", "CU"), is_override=True),
     reference.Plmn(("RU", "UA")),
 )
 NO_PLMN = ("absent", "invalid", "unassigned", "non_geographic")
@@ -75,7 +85,10 @@ def compiled(world: reference.World) -> tuple[Fusion, list[str | None]]:
         ([], False, 0),
         *(([ids[code] for code in row.candidates], row.is_override, round(row.confidence * 100)) for row in PLMNS),
     ]
-    ips = [(0, 0, False, False), *((ids[ip.country], ids[ip.subdivision], ip.sources_disagree, ip.is_blind) for ip in IPS)]
+    ips = [
+        (0, 0, False, False, False),
+        *((ids[ip.country], ids[ip.subdivision], ip.sources_disagree, ip.is_blind, ip.is_override) for ip in IPS),
+    ]
     return Fusion(regions, plmns, ips), codes
 
 
@@ -121,16 +134,16 @@ def test_every_row_of_the_table_is_reached() -> None:
 @pytest.mark.parametrize(
     ("regions", "plmns", "ips", "words"),
     [
-        ([], [([], False, 0)], [(0, 0, False, False)], "entry 0"),
-        ([(0, [], [], [], False, False, False)], [([1], False, 0)], [(0, 0, False, False)], "outside the table"),
-        ([(0, [0] * 5, [], [], False, False, False)], [([], False, 0)], [(0, 0, False, False)], "in a list that holds"),
-        ([(0, [], [], [], False, False, False)], [([], False, 0)], [(-1, 0, False, False)], "outside the table"),
+        ([], [([], False, 0)], [(0, 0, False, False, False)], "entry 0"),
+        ([(0, [], [], [], False, False, False)], [([1], False, 0)], [(0, 0, False, False, False)], "outside the table"),
+        ([(0, [0] * 5, [], [], False, False, False)], [([], False, 0)], [(0, 0, False, False, False)], "in a list that holds"),
+        ([(0, [], [], [], False, False, False)], [([], False, 0)], [(-1, 0, False, False, False)], "outside the table"),
     ],
 )
 def test_refuses_tables_that_point_outside(
     regions: list[tuple[int, list[int], list[int], list[int], bool, bool, bool]],
     plmns: list[tuple[list[int], bool, int]],
-    ips: list[tuple[int, int, bool, bool]],
+    ips: list[tuple[int, int, bool, bool, bool]],
     words: str,
 ) -> None:
     with pytest.raises(ValueError, match=words):

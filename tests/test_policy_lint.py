@@ -327,4 +327,4 @@ def test_the_resolver_gets_the_signals_and_the_policy_the_rest() -> None:
     (result,) = run_tests(policy(text + embedded(ping, 'rule = "r"')), catalogue(), resolve)
 
     assert result.passed
-    assert seen == [{"serving": "368-01", "ip": "8.8.8.8"}]
+    assert seen == [{"serving": "368-01", "ip": "8.8.8.8", "at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC)}]

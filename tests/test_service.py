@@ -8,7 +8,8 @@ import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Mapping
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import aiohttp
 import orjson
@@ -25,6 +26,7 @@ from regionresolver.service.records import as_json
 from regionresolver.settings import Settings
 from tests.http_service import LOOPBACK, Answer, Service, parse_answer, running
 from tests.paths import SHARED
+from tests.worlds import city_database
 
 JSON = {"Content-Type": "application/json"}
 CUBAN = {"serving": "36801", "sim": "36801", "ip": "84.0.1.1"}
@@ -272,6 +274,29 @@ async def test_metadata_names_what_the_answers_were_made_from(client: aiohttp.Cl
     _, answer = await post(client, "/v1/decisions", CUBAN)
     assert document["data"] == answer["data"]
     assert {"version", "sources", "policy", "worker"} <= set(document)
+
+
+async def test_metadata_counts_the_hits_of_overrides_and_an_end_changes_the_etag(tmp_path: Path) -> None:
+    catalogue = tmp_path / "catalogue.toml"
+    signed = 'region = "CU"\nowner = "o"\nreason = "r"\n'
+    soon = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).isoformat()
+    catalogue.write_text(
+        f'[[networks]]\nid = "lab"\nnetwork = "203.0.113.0/24"\nexpires = {soon}\n{signed}'
+        f'[[plmns]]\nid = "old"\nplmn = "999-40"\nexpires = 2020-01-01\n{signed}',
+        encoding="utf-8",
+    )
+    with Resolver.open(db=city_database(tmp_path / "city.mmdb"), catalogue=catalogue) as opened:
+        async with running(opened) as service, aiohttp.ClientSession(service.url) as client:
+            for hits in (0, 1):
+                document: Any = (await get(client, "/v1/metadata"))[1]
+                assert [(one["id"], one["hits"], one["prefix"]) for one in document["overrides"]] == [
+                    ("lab", hits, "203.0.113.0/24"), ("old", 0, "999-40"),
+                ]  # fmt: skip
+                assert document["region_catalogue"]["file"] == "catalogue.toml"
+                _, answer = await post(client, "/v1/decisions", {"ip": "203.0.113.7"})
+                assert answer["region"] == "CU"
+            async with client.get("/v1/resolve/203.0.113.7") as response:
+                assert response.headers["ETag"] == f'"{service.state.data_digest}-1"', "one override has expired"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class World:
 
 @dataclass(frozen=True)
 class Plmn:
-    """What the PLMN table says of a network."""
+    """What the PLMN table says of a network, or an operator's override, which is one like the table's own."""
 
     candidates: tuple[str, ...]
     is_override: bool = False
@@ -40,12 +40,17 @@ class Plmn:
 
 @dataclass(frozen=True)
 class Ip:
-    """What the databases say of an address."""
+    """What the databases say of an address, or an operator's override, which knows a subdivision like a country."""
 
     country: str
     subdivision: str | None = None
     sources_disagree: bool = False
     is_blind: bool = False
+    is_override: bool = False
+
+    def subdivision_confidence(self, by_database: float) -> float:
+        """Return how sure its subdivision is in a row that gives so much to a database's word."""
+        return 0.8 if self.is_override else by_database
 
     @property
     def region(self) -> str:
@@ -100,7 +105,7 @@ def fuse(
             if ip and by_ip:
                 chosen, confidence = by_ip[0], 0.9
                 if ip.subdivision and world.own(ip.subdivision) == chosen:
-                    chosen, confidence = ip.subdivision, 0.6
+                    chosen, confidence = ip.subdivision, ip.subdivision_confidence(0.6)
             elif by_sim:
                 chosen, confidence = by_sim[0], 0.75 if len(by_sim) == 1 else 0.5
             if ip and not by_ip:
@@ -141,10 +146,10 @@ def fuse(
             confidence, row = 0.6, "6b"
             conflicts.add("ip_disagrees")
         elif world.own(ip.subdivision) != here:
-            region, confidence, row = ip.subdivision, 0.7, "6"
+            region, confidence, row = ip.subdivision, ip.subdivision_confidence(0.7), "6"
             conflicts.add("country_alias")
         else:
-            region, confidence, row = ip.subdivision, 0.6, "2"
+            region, confidence, row = ip.subdivision, ip.subdivision_confidence(0.6), "2"
         if sim_foreign_to(here):  # row 16
             conflicts.add("sim_foreign")
             if confidence > 0.9:
@@ -153,7 +158,7 @@ def fuse(
 
     if ip:
         is_blind = ip.subdivision is None and ip.is_blind
-        alone = 0.6 if ip.subdivision else 0.8
+        alone = ip.subdivision_confidence(0.6) if ip.subdivision else 0.8
         if home is None:
             confidence, row = alone, "11"
         else:
