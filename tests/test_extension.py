@@ -198,6 +198,9 @@ FAULTS = [
     ('plmn = "250-98"', 'plmn = "250-98"\nconfidence = 0.955', "plmns[0].confidence", "multiple of 0.01"),
     ('plmn = "250-98"', 'plmn = "250-98"\nconfidence = 1.5', "plmns[0].confidence", "at most 1"),
     ('plmn = "250-98"', 'plmn = "250"\nexact = true', "plmns[0].exact", "is for an MNC of two digits"),
+    ("expires = 2027-03-31\n", "expires = 0001-01-01T00:00:00+10:00\n", "networks[0].expires", "is before the year 1"),
+    ('names = ["Krim"]', 'names = ["--"]', "line 8, aliases[0].names[0]", "has no letter"),
+    ("[[networks]]", '[[aliases]]\nregion = "UA-14"\nnames = ["KRÍM"]\n[[networks]]', "aliases[2].names[0]", "UA-43 above"),
     ("[regions]", "[regions", "", "is not TOML"),
 ]  # fmt: skip
 

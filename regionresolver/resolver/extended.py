@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from _fastpath.address import parse
 from regionresolver.policy import RegionNames
-from regionresolver.sources.catalogue import Addition, Catalogue, NamedRegion
+from regionresolver.sources.catalogue import Addition, Catalogue, NamedRegion, normalise_name
 from regionresolver.sources.extension import Extension
 from regionresolver.sources.plmn import hyphened
 from regionresolver.sources.tables import Source
@@ -240,7 +240,7 @@ def _claims(alias: Alias, shipped: Catalogue, names: RegionNames, claimed: dict[
             elif code is not None:
                 taken = _taken_in_databases(key, word, code, shipped)
             own = alias.region if code is None else code
-            before = claimed.setdefault(f"{key} {word.casefold()}", own)
+            before = claimed.setdefault(f"{key} {normalise_name(word)}", own)
             if taken is None and before != own:
                 taken = f"what stands for {before} above"
             if taken is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regionresolver.model import Override, OverrideKind
+from regionresolver.sources.catalogue import normalise_name
 from regionresolver.sources.plmn import read_prefix
 from regionresolver.sources.tables import Row, read_table
 
@@ -100,6 +101,10 @@ def _read_alias(row: Row) -> Alias:
         for number, word in enumerate(words):
             if pattern.fullmatch(word) is None:
                 raise row.fault_at((*row.path, key, number), f"{word!r} cannot be one of the {key}", form, word)
+    for number, name in enumerate(alias.names):
+        if not normalise_name(name):
+            reason = f"{name!r} has no letter and no digit"
+            raise row.fault_at((*row.path, "names", number), reason, "write the name as the database does", name)
     row.finish()
     return alias
 

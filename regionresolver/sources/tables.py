@@ -120,7 +120,10 @@ class Row:
         if value == "never":
             return None
         if isinstance(value, dt.datetime) and value.tzinfo is not None:
-            return value.astimezone(dt.UTC)
+            try:
+                return value.astimezone(dt.UTC)
+            except OverflowError:
+                raise self.fault(key, "is before the year 1 or behind the year 9999", f'write {key} = "never"') from None
         if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
             return dt.datetime.combine(value, dt.time(), dt.UTC)
         reason = "has no time zone" if isinstance(value, dt.datetime) else 'must be a date, an instant or "never"'
