@@ -45,6 +45,11 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address or name to listen on.")
     port: int = Field(8080, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
+    unix_socket: Path | None = Field(None, description="Unix socket to listen on instead of host and port.")
+    unix_socket_mode: str = Field("0660", pattern=r"^0?[0-7]{3}$", description="Permissions of the Unix socket, in octal.")
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
+        "auto", description="Worker processes; auto: one for each CPU that this process may use."
+    )
     db: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="IP database, strongest first; a comma joins the IPv4 and IPv6 files of one. None: the embedded one."
     )
@@ -70,6 +75,9 @@ class Settings(BaseSettings):
     keepalive_timeout_s: Seconds = Field(75.0, description="Seconds before an idle connection is closed.")
     drain_delay_s: float = Field(
         0.0, ge=0, le=3_600, allow_inf_nan=False, description="Seconds between SIGTERM (not ready) and the end of accepting."
+    )
+    watchdog_timeout_s: Seconds = Field(
+        10.0, description="Seconds that a worker's loop may stand still before the worker is killed and replaced."
     )
     shutdown_timeout_s: Seconds = Field(10.0, description="Seconds that requests in hand get to finish at the end.")
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from regionresolver.resolver import Resolver
 from regionresolver.service.app import make_app
-from regionresolver.service.server import listen, serving
+from regionresolver.service.pages import Pages
+from regionresolver.service.server import serving
+from regionresolver.service.sockets import listen_tcp
 from regionresolver.service.state import STATE, ServiceState
 from regionresolver.settings import Settings
 
@@ -67,8 +69,10 @@ def parse_answer(raw: bytes) -> Answer:
 async def running(resolver: Resolver, settings: Settings | None = None) -> AsyncIterator[Service]:
     """Serve while the context lasts."""
     settings = settings or Settings(port=0)
-    app = make_app(resolver, settings)
-    listeners = listen(LOOPBACK, 0)
+    page = Pages(1).take(0, 0)
+    assert page is not None
+    app = make_app(resolver, settings, page)
+    (listeners,) = listen_tcp(LOOPBACK, 0)
     try:
         async with serving(app, settings, listeners):
             yield Service(listeners[0].getsockname()[1], app[STATE])

@@ -28,6 +28,9 @@ _REFRESH_S = 0.1
 _METAVARS = {
     "host": "ADDRESS",
     "port": "PORT",
+    "unix_socket": "PATH",
+    "unix_socket_mode": "MODE",
+    "workers": "NUMBER|auto",
     "db": "FILE[,FILE]",
     "index": "FILE",
     "any_regions": "REGION",

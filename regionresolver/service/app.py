@@ -10,6 +10,7 @@ from regionresolver.resolver import Resolver
 from regionresolver.service import handlers, health, logs, pings, request_id
 from regionresolver.service.connection import note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
+from regionresolver.service.pages import WorkerPage
 from regionresolver.service.problems import Handler, answer_problems, close_after, hide_aiohttp_text
 from regionresolver.service.state import STATE, ServiceState
 from regionresolver.settings import Settings
@@ -29,13 +30,13 @@ ROUTES = (
 )
 
 
-def make_app(resolver: Resolver, settings: Settings) -> web.Application:
-    """Make the application over an open resolver, which stays the caller's to close."""
+def make_app(resolver: Resolver, settings: Settings, page: WorkerPage) -> web.Application:
+    """Make a worker's application over an open resolver, which stays the caller's to close."""
     app = web.Application(
         middlewares=[note_request, identify, answer_problems, refuse_ambiguous],
         client_max_size=settings.body_limit_bytes,
     )
-    app[STATE] = ServiceState(resolver, settings)
+    app[STATE] = ServiceState(resolver, settings, page)
     app.add_routes(ROUTES)
     app.on_response_prepare.append(finish_headers)
     logs.guard_aiohttp_log()
@@ -55,13 +56,14 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 async def finish_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Set the headers that every answer carries, whoever made it; while draining, end the connection after it."""
+    """Set the headers that every answer carries, whoever made it; where the worker goes, end the connection after it."""
     identity = request.get(request_id.IDENTITY) or request_id.taken_or_made([])
     cache_control = response.headers.get("Cache-Control")
     response.headers.update(standing_headers(identity))
     if cache_control is not None:
         response.headers["Cache-Control"] = cache_control
+    state = request.app[STATE]
     unread = "Expect" in request.headers and not request.content.is_eof()  # the client may not send it any more
-    if unread or not response.keep_alive or request.app[STATE].draining:
+    if unread or not response.keep_alive or state.closing or state.draining:
         close_after(response)
     hide_aiohttp_text(response)

@@ -34,6 +34,7 @@ from regionresolver.service.problems import (
     Handler,
     Problem,
 )
+from regionresolver.service.state import STATE
 from regionresolver.settings import Settings
 
 SERVER_NAME = "regionresolver"
@@ -213,10 +214,13 @@ async def note_request(request: web.Request, handler: Handler) -> web.StreamResp
     connection = request.protocol
     if not isinstance(connection, Connection):
         return await handler(request)
+    page = request.app[STATE].page
     connection.head_read()
+    page.count_in_flight(1)
     try:
         return await handler(request)
     finally:
+        page.count_in_flight(-1)
         connection.answered(body_read=request.content.is_eof())
 
 

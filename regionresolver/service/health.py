@@ -13,9 +13,9 @@ from regionresolver.service.state import STATE, ServiceState
 RETRY_AFTER_S = 5
 
 
-async def live(request: web.Request) -> web.Response:  # noqa: ARG001 - every handler has this face
+async def live(request: web.Request) -> web.Response:
     """Answer `/livez` and `/healthz`."""
-    return _json({"status": "ok"})
+    return _json({"status": "ok", "worker": request.app[STATE].worker})
 
 
 async def ready(request: web.Request) -> web.Response:
@@ -23,9 +23,11 @@ async def ready(request: web.Request) -> web.Response:
     state = request.app[STATE]
     checks = checks_of(state)
     if all(check["ok"] for check in checks.values()):
-        return _json({"status": "ready", "checks": checks, "warnings": list(state.resolver.warnings)})
+        warnings = list(state.resolver.warnings)
+        return _json({"status": "ready", "worker": state.worker, "checks": checks, "warnings": warnings})
     kind = DRAINING if state.draining else NOT_READY
-    raise ProblemError(kind, kind.title, headers={"Retry-After": str(RETRY_AFTER_S)}, extra={"checks": checks})
+    extra = {"worker": state.worker, "checks": checks}
+    raise ProblemError(kind, kind.title, headers={"Retry-After": str(RETRY_AFTER_S)}, extra=extra)
 
 
 async def show_version(request: web.Request) -> web.Response:

@@ -1,8 +1,7 @@
-"""What the handlers share: the resolver, the settings, the documents that change only with them, and the drain flag."""
+"""What the handlers share: the resolver, the settings, the documents that change only with them, and how it ends."""
 
 import datetime as dt
 import hashlib
-import os
 from dataclasses import dataclass, field
 
 import orjson
@@ -10,6 +9,7 @@ from aiohttp import web
 
 from regionresolver.resolver import Resolver
 from regionresolver.resolver.documents import override_document
+from regionresolver.service.pages import WorkerPage
 from regionresolver.settings import Settings
 
 
@@ -23,15 +23,21 @@ class StandingDocument:
 
 @dataclass(slots=True)
 class ServiceState:
-    """The service's state. Only `draining` changes, once, from false to true."""
+    """The state of one worker. Only the last two change, once, from false to true.
+
+    `closing`: connections end with their next answer, for this worker goes. `draining`: the whole service goes, so that
+    it is not ready any more either.
+    """
 
     resolver: Resolver
     settings: Settings
+    page: WorkerPage
     policy: StandingDocument = field(init=False)
     data_digest: str = field(init=False)
     version: str = field(init=False)
-    draining: bool = False
     _metadata: StandingDocument = field(init=False)
+    closing: bool = False
+    draining: bool = False
 
     def __post_init__(self) -> None:
         """Make the documents. `data_digest` adds a digest to the generation, whose name begins anew at each start."""
@@ -54,8 +60,12 @@ class ServiceState:
 
     def _described(self) -> dict[str, object]:
         counted = [override_document(found.override) | {"hits": found.hits} for found in self.resolver.overrides]
-        worker = {"index": 0, "pid": os.getpid()}
-        return self.resolver.metadata() | {"overrides": counted, "worker": worker}
+        return self.resolver.metadata() | {"overrides": counted, "worker": self.worker}
+
+    @property
+    def worker(self) -> dict[str, int]:
+        """Which worker this is."""
+        return {"index": self.page.worker, "pid": self.page.pid}
 
 
 STATE = web.AppKey("state", ServiceState)

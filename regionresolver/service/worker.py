@@ -1,0 +1,173 @@
+"""One worker: a forked process that serves until its supervisor tells it how to end, or is gone.
+
+The channel between the two is a pair of connected sockets, a message a packet: the worker reports `Report`s, the
+supervisor sends `Command`s. Its end tells each that the other has gone. A worker ignores the signals that a terminal
+sends to all processes in the foreground: what they mean is the supervisor's to decide. SIGTERM, sent to one worker alone,
+asks the supervisor for a successor.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+import uvloop
+
+from regionresolver.resolver import Resolver
+from regionresolver.service import logs
+from regionresolver.service.app import make_app
+from regionresolver.service.pages import Pages, State, WorkerPage
+from regionresolver.service.server import Acceptor, serving
+from regionresolver.service.sockets import Listeners
+from regionresolver.service.state import STATE, ServiceState
+from regionresolver.settings import Settings
+
+HEARTBEAT_S = 0.5
+
+# A worker whose loop has not turned for so long gets help: its siblings take the connections in its queue.
+ATTENDED_S = 2.0
+
+# How long a client between two requests gets to ask once more when the service ends without a drain delay.
+IDLE_GRACE_S = 1.0
+
+MESSAGE_BYTES = 64
+
+_log = logging.getLogger("regionresolver.service")
+
+
+class Command(Enum):
+    """What a supervisor tells a worker."""
+
+    RETIRE = b"retire"
+    """A successor serves: take no more connections, finish, exit."""
+    DRAIN = b"drain"
+    """The service ends: not ready any more, serve for the drain delay, then finish and exit."""
+    HURRY = b"hurry"
+    """The same without the delay."""
+
+
+class Report(Enum):
+    """What a worker tells its supervisor."""
+
+    READY = b"ready"
+    """It serves."""
+    REPLACE = b"replace"
+    """It was asked to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a worker is made of; all of it from before the fork."""
+
+    resolver: Resolver
+    settings: Settings
+    listeners: Listeners
+    pages: Pages
+    page: WorkerPage
+    channel: socket.socket
+
+    def run(self) -> int:
+        """Serve, in the forked process; give its exit status. The signals are blocked when this is called."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        try:
+            uvloop.run(self.serve())
+        except Exception as error:  # noqa: BLE001 - the last one to tell it
+            logs.event(_log, logging.ERROR, "worker_failed", error, worker=self.page.worker, pid=self.page.pid)
+            return 1
+        return 0
+
+    async def serve(self) -> None:
+        """Serve until the supervisor tells otherwise."""
+        app = make_app(self.resolver, self.settings, self.page)
+        loop = asyncio.get_running_loop()
+        async with serving(app, self.settings, self.listeners.of(self.page.worker)) as acceptor:
+            beating = loop.create_task(self._beat())
+            attending = loop.create_task(self._attend_queues(acceptor))
+            end = _End(self, app[STATE], acceptor, attending, asyncio.Event())
+            loop.add_reader(self.channel, end.hear)
+            loop.add_signal_handler(signal.SIGTERM, self._report, Report.REPLACE)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            self.page.state = State.SERVING
+            self._report(Report.READY)
+            await end.come.wait()
+        beating.cancel()
+
+    def _report(self, report: Report) -> None:
+        try:
+            self.channel.send(report.value)
+        except OSError:
+            return  # the supervisor is gone, which the channel's end tells
+
+    async def _beat(self) -> None:
+        while True:
+            self.page.beat()
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _attend_queues(self, acceptor: Acceptor) -> None:
+        """Take the connections that wait for a worker that is dead or hangs, until its successor does."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            for worker, sockets in enumerate(self.listeners.own):
+                if worker == self.page.worker:
+                    continue
+                attended = self.pages.attended(worker, ATTENDED_S)
+                for listener in sockets:
+                    if attended:
+                        acceptor.leave(listener)
+                    else:
+                        await acceptor.accept_from(listener)
+
+
+@dataclass(slots=True)
+class _End:
+    """How a worker ends. `come` is set when it shall take no more connections."""
+
+    worker: Worker
+    state: ServiceState
+    acceptor: Acceptor
+    attending: asyncio.Task[None]
+    come: asyncio.Event
+
+    def hear(self) -> None:
+        """Read the channel, and do as it says; without a supervisor, end soon: the next one needs the port."""
+        loop = asyncio.get_running_loop()
+        try:
+            message = self.worker.channel.recv(MESSAGE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if not message:
+            loop.remove_reader(self.worker.channel)
+            logs.event(_log, logging.ERROR, "supervisor_gone", worker=self.state.page.worker, pid=self.state.page.pid)
+        self._begin(Command(message) if message else Command.HURRY)
+
+    def _begin(self, command: Command) -> None:
+        settings, now = self.worker.settings, time.monotonic()
+        self.state.closing = True
+        self.state.page.state = State.ENDING
+        self._let_go_of_queues()
+        if command is Command.RETIRE:
+            self.acceptor.idle_until = now + settings.shutdown_timeout_s
+            self.come.set()
+            return
+        self.state.draining = True
+        if command is Command.DRAIN and not self.come.is_set():
+            self.acceptor.idle_until = now + max(settings.drain_delay_s, IDLE_GRACE_S)
+            asyncio.get_running_loop().call_later(settings.drain_delay_s, self.come.set)
+        else:
+            self.acceptor.idle_until = now
+            self.come.set()
+
+    def _let_go_of_queues(self) -> None:
+        """Close the queues of others, so that the last one to read each is also the last to hold it open."""
+        self.attending.cancel()
+        for listener in (found for sockets in self.worker.listeners.own for found in sockets):
+            if not self.acceptor.accepts_from(listener):
+                listener.close()
