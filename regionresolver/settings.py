@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, IPvAnyNetwork, ValidationError, field_validator
+from pydantic import Field, IPvAnyNetwork, ValidationError, ValidatorFunctionWrapHandler, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from regionresolver.errors import SettingsError
@@ -112,6 +112,15 @@ class Settings(BaseSettings):
         if any(not part.strip() for item in value for part in item.split(",")):
             raise ValueError("a file name is empty")
         return value
+
+    @field_validator("workers", mode="wrap")
+    @classmethod
+    def _auto_or_number(cls, value: object, validate: ValidatorFunctionWrapHandler) -> object:
+        """Say in one sentence what pydantic says once for each type."""
+        try:
+            return validate(value)
+        except ValidationError:
+            raise ValueError("it should be auto, or a number from 1 to 1024") from None
 
     @field_validator("port", mode="before")
     @classmethod

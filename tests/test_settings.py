@@ -106,6 +106,10 @@ def test_the_environment_names_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ({}, {"BODY_TIMEOUT_S": "0"}, "", "body_timeout_s: "),
         ({}, {"BODY_LIMIT_BYTES": "1"}, "", "body_limit_bytes: "),
         ({"host": ""}, {}, "", "host: "),
+        ({"workers": "0"}, {}, "", r"workers: it should be auto, or a number from 1 to 1024 \(flag --workers\)"),
+        ({}, {"WORKERS": "many"}, "", "workers: it should be auto"),
+        ({}, {}, 'unix_socket_mode = "rw"', "unix_socket_mode: "),
+        ({}, {}, "unix_socket_mode = 432", "unix_socket_mode: .*string"),
         ({"port": "x"}, {"LOG_FORMAT": "xml"}, "", "port: .*; log_format: |log_format: .*; port: "),
     ],
 )

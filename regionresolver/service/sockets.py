@@ -136,6 +136,9 @@ def listen_unix(path: Path, mode: int) -> socket.socket:
         listener.close()
         reason = _UNIX_REMEDIES.get(error.errno or 0) or error.strerror or str(error)
         raise ServeError(f"cannot listen on the Unix socket {path}: {reason}") from None
+    except ValueError as error:
+        listener.close()
+        raise ServeError(f"cannot listen on the Unix socket {path}: {error}") from None
     except ServeError:
         listener.close()
         raise

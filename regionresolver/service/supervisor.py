@@ -62,10 +62,7 @@ def run(settings: Settings, open_generation: Callable[[], Resolver]) -> None:
     notifier = Notifier()
     workers = worker_count(settings)
     with listening(settings, workers) as listeners:
-        resolver = open_generation()
-        for warning in resolver.warnings:
-            logs.event(_log, logging.WARNING, "start_warning", detail=warning)
-        Supervisor(settings, listeners, workers, notifier, open_generation, resolver).run()
+        Supervisor(settings, listeners, workers, notifier, open_generation).run()
 
 
 def worker_count(settings: Settings) -> int:
@@ -140,12 +137,12 @@ class Supervisor:
     workers: int
     notifier: Notifier
     open_generation: Callable[[], Resolver]
-    resolver: Resolver
+    resolver: Resolver = field(init=False)
     pages: Pages = field(init=False)
     slots: list[Slot] = field(init=False)
     processes: list[Process] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.PollSelector)  # epoll's would be shared by a fork
-    _wake: tuple[socket.socket, socket.socket] = field(default_factory=socket.socketpair)
+    _wake: tuple[socket.socket, socket.socket] = field(init=False)
     _had_terminal: bool = field(default_factory=_has_terminal)
     _serving: bool = False
     _ending: bool = False
@@ -163,7 +160,8 @@ class Supervisor:
         self.slots = [Slot(number) for number in range(self.workers)]
 
     def run(self) -> None:
-        """Keep the workers until a signal has ended the service and all of them are gone."""
+        """Open the data, and keep the workers until a signal has ended the service and all of them are gone."""
+        self.resolver = self._open()
         try:
             with self._signals():
                 self._share_memory()
@@ -182,7 +180,7 @@ class Supervisor:
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """Turn signals into bytes that wake the loop."""
-        hearing, waking = self._wake
+        hearing, waking = self._wake = socket.socketpair()
         hearing.setblocking(False)
         waking.setblocking(False)
         handlers = {number: signal.signal(number, _noted) for number in SIGNALS}
@@ -315,6 +313,8 @@ class Supervisor:
             # A copy of another worker's channel would hide the supervisor's end from it.
             for end in (ours, *self._wake, *(process.channel for process in self.processes)):
                 end.close()
+            if self._former is not None:
+                self._former.close()
             status = worker.run()
         finally:
             os._exit(status)
@@ -390,15 +390,19 @@ class Supervisor:
         self.notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         logs.event(_log, logging.INFO, "reloading")
         try:
-            resolver = self.open_generation()
+            resolver = self._open()
         except (RegionResolverError, OSError, MemoryError) as error:
             self._reload_failed(str(error) if isinstance(error, RegionResolverError) else type(error).__name__)
             return
-        for warning in resolver.warnings:
-            logs.event(_log, logging.WARNING, "reload_warning", detail=warning)
         self._former, self.resolver, self._reload_began = self.resolver, resolver, began
         self._share_memory()
         self._to_replace = list(self.slots)
+
+    def _open(self) -> Resolver:
+        resolver = self.open_generation()
+        for warning in resolver.warnings:
+            logs.event(_log, logging.WARNING, "generation_warning", data=resolver.generation, detail=warning)
+        return resolver
 
     def _replace_next(self) -> None:
         """Start the next successor, when there is a page for it; a slot that is being filled anyway needs none."""
