@@ -405,11 +405,11 @@ class Supervisor:
         return resolver
 
     def _replace_next(self) -> None:
-        """Start the next successor, when there is a page for it; a slot that is being filled anyway needs none."""
+        """Start the next successor, when there is a page for it; one that starts with the generation anyway will do."""
         slot = self._to_replace[0]
         if slot.starting is None and time.monotonic() >= slot.fill_at:
             self._fork(slot)
-        if slot.starting is not None:
+        if slot.starting is not None and slot.starting.generation == self.resolver.generation:
             self._replacing = self._to_replace.pop(0)
 
     def _successor_failed(self, slot: Slot) -> None:
@@ -418,8 +418,12 @@ class Supervisor:
         if self._former is None:
             self._to_replace.insert(0, slot)
             return
-        self.resolver, self._former = self._former, None
+        refused, self.resolver, self._former = self.resolver, self._former, None
         self._to_replace.clear()
+        for process in self.processes:
+            if process.generation == refused.generation:  # in the place of one that died meanwhile
+                os.kill(process.pid, signal.SIGKILL)
+        refused.close()
         self._reload_failed("no worker starts with the new generation")
 
     def _former_is_past(self) -> None:

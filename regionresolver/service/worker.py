@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -121,7 +122,8 @@ class Worker:
                     if attended:
                         acceptor.leave(listener)
                     else:
-                        await acceptor.accept_from(listener)
+                        with suppress(OSError):  # no descriptor is free now: the next turn tries again
+                            await acceptor.accept_from(listener)
 
 
 @dataclass(slots=True)
