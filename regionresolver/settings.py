@@ -76,8 +76,12 @@ class Settings(BaseSettings):
     drain_delay_s: float = Field(
         0.0, ge=0, le=3_600, allow_inf_nan=False, description="Seconds between SIGTERM (not ready) and the end of accepting."
     )
-    watchdog_timeout_s: Seconds = Field(
-        10.0, description="Seconds that a worker's loop may stand still before the worker is killed and replaced."
+    watchdog_timeout_s: float = Field(
+        10.0,
+        ge=2,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Seconds that a worker's loop may stand still before the worker is killed and replaced.",
     )
     shutdown_timeout_s: Seconds = Field(10.0, description="Seconds that requests in hand get to finish at the end.")
 

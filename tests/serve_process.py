@@ -33,6 +33,8 @@ class Serve:
 
     process: subprocess.Popen[str]
     urls: list[str] = field(default_factory=list)
+    skipped: list[Event] = field(default_factory=list)
+    """What `wait_for` has passed over last."""
     lines: queue.Queue[str | None] = field(default_factory=queue.Queue)
 
     @property
@@ -60,12 +62,12 @@ class Serve:
 
     def wait_for(self, name: str) -> Event:
         """Skip the log up to an event of this name."""
-        skipped = []
+        self.skipped = []
         while (found := self.next_event()) is not None:
             if found["event"] == name:
                 return found
-            skipped.append(found["event"])
-        raise AssertionError(f"the service ended without {name}; it said {skipped}")
+            self.skipped.append(found)
+        raise AssertionError(f"the service ended without {name}; it said {[found['event'] for found in self.skipped]}")
 
     async def until(self, name: str) -> Event:
         """The same, while clients go on."""

@@ -22,7 +22,7 @@ import pytest
 from regionresolver.errors import ServeError
 from regionresolver.service.pages import Pages, State
 from regionresolver.service.sockets import listen_tcp, listen_unix, listening
-from regionresolver.service.supervisor import _cgroup_cpus, worker_count
+from regionresolver.service.supervisor import _cgroup_cpus, _reason, worker_count
 from regionresolver.service.systemd import Notifier, activated_sockets
 from regionresolver.settings import Settings
 from tests.http_service import LOOPBACK
@@ -213,6 +213,37 @@ async def test_a_generation_that_no_worker_can_serve_replaces_nothing(city: str)
             running.process.send_signal(signal.SIGHUP)
             assert (await running.until("reloaded"))["data"] == "g3"
         assert (load.failed, load.refused) == (0, 0)
+
+
+UNLUCKY = """
+import os
+from regionresolver.cli import main, options
+open_index, calls = options.Resolver.open, []
+def open_or_fail(*arguments, **named):
+    calls.append(1)
+    if len(calls) == 2:
+        raise ZeroDivisionError("evil words")
+    return open_index(*arguments, **named)
+options.Resolver.open = open_or_fail
+fork, forks = os.fork, []
+def fork_or_fail():
+    forks.append(1)
+    if len(forks) <= 3:
+        raise BlockingIOError("no process is free")
+    return fork()
+os.fork = fork_or_fail
+main(prog_name="regionresolver")
+"""
+
+
+def test_a_system_without_a_free_process_and_an_unexpected_error_are_survived(city: str) -> None:
+    with serve("--db", city, "--workers", "1", launcher=("-c", UNLUCKY)) as running:
+        assert [found["again_s"] for found in running.skipped] == [0, 0.1, 0.2]
+        running.process.send_signal(signal.SIGHUP)
+        failed = running.wait_for("reload_failed")
+        assert (failed["detail"], failed["error"], failed["data"]) == ("an unexpected error", "ZeroDivisionError", "g1")
+        running.process.send_signal(signal.SIGHUP)
+        assert running.wait_for("reloaded")["data"] == "g2"
 
 
 async def test_a_bad_database_replaces_nothing(tmp_path: Path) -> None:
@@ -473,6 +504,11 @@ def test_pages_have_one_owner_at_a_time_and_outlive_it() -> None:
     assert (first.pid, first.in_flight) == (0, 0)
     assert pages.take(2, 0) is first
     assert time.time_ns() - first.started_ns < 10**10
+
+
+@pytest.mark.parametrize(("status", "words"), [(0, "exit status 0"), (-9, "SIGKILL"), (-40, "signal 40")])
+def test_the_reason_of_a_death(status: int, words: str) -> None:
+    assert _reason(status) == words
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def worker_count(settings: Settings) -> int:
 
 
 def _cgroup_cpus(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Give the CPUs' worth of time that a container may use, rounded up; very many where nothing limits it."""
+    """Give the CPUs' worth of time that a container may use, rounded up; all where nothing limits it."""
     try:
         quota_us, period_us = map(int, file.read_text(encoding="ascii").split())
     except (OSError, ValueError):  # no cgroup v2 here, or "max"
@@ -126,6 +126,33 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+def _channel() -> tuple[socket.socket, socket.socket]:
+    """Make the two ends over which supervisor and worker send each other packets. Raises OSError."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setblocking(False)
+    return ends
+
+
+def _fork_or_close(channel: socket.socket) -> int:
+    """Fork; where that fails, close our end of the channel. Raises OSError."""
+    try:
+        return os.fork()
+    except OSError:
+        channel.close()
+        raise
+
+
+def _reason(status: int) -> str:
+    """Say how a process ended, from its exit code as `os.waitstatus_to_exitcode` gives it."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:  # a real-time signal has no name
+        return f"signal {-status}"
 
 
 @dataclass(eq=False, slots=True)
@@ -280,24 +307,21 @@ class Supervisor:
         if page is None:
             slot.fill_at = time.monotonic() + TICK_S
             return
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, theirs):
-            end.setblocking(False)
         # Between the fork and its own handlers the child still has ours, which would wake us in its stead.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
-            pid = os.fork()
-            if pid == 0:
-                self._become_worker(page, ours, theirs)
+            ours, theirs = _channel()
+            with theirs:
+                if (pid := _fork_or_close(ours)) == 0:
+                    self._become_worker(page, ours, theirs)
         except OSError as error:
             page.free()
-            ours.close()
+            slot.quick_deaths += 1
             self._postpone(slot)
             logs.event(_log, logging.ERROR, "fork_failed", error, worker=slot.number, again_s=self._delay_s(slot))
             return
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            theirs.close()
         page.pid = pid
         process = Process(pid, slot.number, page, ours, self.resolver.generation, time.monotonic())
         slot.starting = process
@@ -364,7 +388,7 @@ class Supervisor:
             logging.ERROR,
             "worker_died",
             process,
-            reason=signal.Signals(-status).name if status < 0 else f"exit status {status}",
+            reason=_reason(status),
             while_starting=process.ready_at is None,
             lived_s=round(lived_s, 3),
             again_s=self._delay_s(slot),
@@ -391,8 +415,11 @@ class Supervisor:
         logs.event(_log, logging.INFO, "reloading")
         try:
             resolver = self._open()
-        except (RegionResolverError, OSError, MemoryError) as error:
-            self._reload_failed(str(error) if isinstance(error, RegionResolverError) else type(error).__name__)
+        except RegionResolverError as error:
+            self._reload_failed(str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, the old generation serves on
+            self._reload_failed("an unexpected error", error)
             return
         self._former, self.resolver, self._reload_began = self.resolver, resolver, began
         self._share_memory()
@@ -438,9 +465,9 @@ class Supervisor:
         logs.event(_log, logging.INFO, "reloaded", data=self.resolver.generation, took_s=took_s)
         self.notifier.tell("READY=1", f"STATUS=serving generation {self.resolver.generation}")
 
-    def _reload_failed(self, detail: str) -> None:
+    def _reload_failed(self, detail: str, error: Exception | None = None) -> None:
         self._reload_began = None
-        logs.event(_log, logging.ERROR, "reload_failed", detail=detail, data=self.resolver.generation)
+        logs.event(_log, logging.ERROR, "reload_failed", error, detail=detail, data=self.resolver.generation)
         self.notifier.tell("READY=1", f"STATUS=reload failed, still serving generation {self.resolver.generation}")
 
     # --- the end
