@@ -2,13 +2,13 @@
 
 import json
 import re
-import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -19,11 +19,8 @@ from click.testing import CliRunner, Result
 from regionresolver.cli import COMMANDS, main
 from regionresolver.settings import Settings
 from tests.mmdb_builder import build_mmdb
+from tests.serve_process import PATIENCE_S, ROOT, serve
 from tests.worlds import city_database, country_database
-
-ROOT = Path(__file__).parents[1]
-PATIENCE_S = 30
-
 
 pytestmark = pytest.mark.usefixtures("bare_environment", "logging_as_it_was")
 
@@ -326,26 +323,6 @@ def command_line(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "regionresolver", *arguments]
 
 
-@contextmanager
-def served(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A service as a process of its own, and its URL; killed if the test leaves it running."""
-    process = subprocess.Popen(
-        command_line("serve", "--port", "0", *arguments), cwd=ROOT, stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            found = json.loads(line)
-            if found["event"] == "serving":
-                yield process, found["urls"][0]
-                return
-        pytest.fail("the service ended before it served")
-    finally:
-        process.kill()
-        process.stderr.close()
-        process.wait(PATIENCE_S)
-
-
 def fetch(url: str, body: bytes | None = None) -> tuple[int, dict[str, object]]:
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
@@ -353,35 +330,34 @@ def fetch(url: str, body: bytes | None = None) -> tuple[int, dict[str, object]]:
 
 
 def test_serve_answers_and_ends_on_sigterm(city: str) -> None:
-    with served("--db", city) as (process, url):
-        status, document = fetch(f"{url}/v1/decisions", b'{"serving": "25034", "ip": "62.0.1.1"}')
+    with serve("--db", city) as running:
+        status, document = fetch(f"{running.urls[0]}/v1/decisions", b'{"serving": "25034", "ip": "62.0.1.1"}')
         assert (status, document["decision"], document["region"]) == (200, "deny", "UA-43")
-        assert process.stderr is not None
-        process.send_signal(signal.SIGTERM)
-        events = [json.loads(line)["event"] for line in process.stderr]
-        assert process.wait(PATIENCE_S) == 0
-    assert events == ["draining", "stopped"]
+        running.process.terminate()
+        assert [found["event"] for found in running.end()] == ["draining", "stopped"]
 
 
 def test_serve_is_not_ready_while_it_drains(city: str) -> None:
-    with served("--db", city, "--drain-delay-s", "30") as (process, url):
-        assert fetch(f"{url}/readyz")[0] == 200
-        assert process.stderr is not None
-        process.send_signal(signal.SIGTERM)
-        assert json.loads(process.stderr.readline())["event"] == "draining"
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            fetch(f"{url}/readyz")
-        assert caught.value.code == 503
-        caught.value.close()
+    with serve("--db", city, "--workers", "1", "--drain-delay-s", "30") as running:
+        (url,) = running.urls
+        assert readiness(url) == 200
+        running.process.terminate()
+        running.wait_for("draining")
+        deadline = time.monotonic() + PATIENCE_S
+        while (status := readiness(url)) == 200 and time.monotonic() < deadline:
+            time.sleep(0.01)  # the worker has yet to hear of it
+        assert status == 503
         assert fetch(f"{url}/livez")[0] == 200
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0
+        running.process.terminate()
+        running.end()
 
 
-def test_serve_ends_on_interrupt(city: str) -> None:
-    with served("--db", city, "--drain-delay-s", "30") as (process, _):
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE_S) == 0
+def readiness(url: str) -> int:
+    try:
+        return fetch(f"{url}/readyz")[0]
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_cli import served
+from tests.serve_process import serve
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
@@ -46,8 +46,8 @@ def test_the_first_curl_gets_the_answer_that_is_shown() -> None:
         block for body in CONSOLE for block in re.findall(r"^\$ (curl .*?)(?=^\$ |\Z)", body, flags=re.MULTILINE | re.DOTALL)
     )
     shown = json.loads(next(body for language, body in BLOCKS if language == "json"))
-    with served("--port", "0") as (_, url):
-        answer = curl(command, int(url.rpartition(":")[2]))
+    with serve() as running:
+        answer = curl(command, running.port)
     assert answer == shown
     assert list(answer) == list(shown), "the fields stand in the order of the contract"
 
