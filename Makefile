@@ -44,8 +44,8 @@ lint: $(VENV)/.dev  ## ruff, cython-lint, mypy --strict, stubtest
 	$(bin)/mypy
 	$(bin)/python -m mypy.stubtest --allowlist .ci/stubtest-allowlist.txt --ignore-unused-allowlist $(modules:%=_fastpath.%)
 
-bench: $(VENV)/.dev  ## run the benchmarks of the stages
-	$(bin)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --benchmark-warmup=on --benchmark-columns=min,median,iqr,ops,rounds
+bench: $(VENV)/.dev  ## run the benchmarks of the stages, ARGS="--benchmark-max-time=0.2" for a quick pass
+	$(bin)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --benchmark-warmup=on --benchmark-columns=min,median,iqr,ops,rounds $(ARGS)
 
 bench-lookup: $(VENV)/.bench-lookup $(dbip)/.fetched  ## every form of a lookup against its peers, ARGS="--quick" (needs npm; docs/benchmarks.md)
 	$(bin)/python -m benchmarks.lookup $(ARGS)
