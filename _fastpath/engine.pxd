@@ -9,6 +9,7 @@ from _fastpath.fusion cimport Evidence, Fusion, Resolution
 from _fastpath.overrides cimport Overrides
 from _fastpath.policy_table cimport Facts, PolicyTable, Verdict
 from _fastpath.prefix_trie cimport PrefixTrie
+from _fastpath.tally cimport Tally
 
 # What a ping says, parsed: a status of OK tells that the signal's field below it is filled in.
 cdef struct Signals:
@@ -58,7 +59,9 @@ cdef class Engine:
     cdef type _decided
     cdef object _table_at
     cdef object _decide_odd
+    cdef Tally _tally
     cdef PolicyTable _table
+    cdef uint32_t _forgotten
     cdef Overrides _overrides
     cdef bint _has_overrides
     cdef uint32_t _ip_base

@@ -7,8 +7,9 @@ from _fastpath.address import Canonical
 from _fastpath.digit_trie import DigitTrie, ParsedPlmn
 from _fastpath.fusion import Fusion
 from _fastpath.overrides import Overrides
-from _fastpath.policy_table import PolicyTable
+from _fastpath.policy_table import PolicyRows, PolicyTable
 from _fastpath.prefix_trie import PrefixTrie
+from _fastpath.tally import Tally
 
 MAX_FIELD_CHARACTERS: Final[int]
 
@@ -42,6 +43,10 @@ class Decided:
     def serving_evidence(self) -> tuple[int, int, str | None]: ...
     @property
     def home_evidence(self) -> tuple[int, int, str | None]: ...
+    @property
+    def rows(self) -> PolicyRows | None: ...
+    @property
+    def standing_notices(self) -> tuple[Any, ...]: ...
     cached_resolution: Any
     cached_verdict: Any
 
@@ -58,10 +63,12 @@ class Engine(Generic[_D]):
         words: object,
         table_at: Callable[[int], PolicyTable],
         decide_odd: Callable[..., _D],
+        tally: Tally,
         overrides: Overrides | None = None,
     ) -> Self: ...
     @property
     def words(self) -> Any: ...
+    def forget_table(self) -> None: ...
     def decide(
         self,
         *,

@@ -23,7 +23,8 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from _fastpath.address cimport Canonical, parse_text
 from _fastpath.digit_trie cimport ParsedPlmn, Plmn, plmn_from_text
 from _fastpath.fusion cimport INVALID, NON_GEOGRAPHIC, NOT_FOUND, OK, RESERVED, UNASSIGNED, PlmnFacts
-from _fastpath.policy_table cimport NO_RULE
+from _fastpath.policy_table cimport DENY, NO_RULE
+from _fastpath.tally cimport count
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
@@ -152,6 +153,16 @@ cdef class Decided:
         return digits[:length].decode("ascii") if length else None
 
     @property
+    def rows(self):
+        """The PolicyRows that decided, None without a policy."""
+        return None if self._table is None else self._table.rows
+
+    @property
+    def standing_notices(self):
+        """The notices of the policy's table, which every answer of it carries; none without a policy."""
+        return () if self._table is None else self._table.notices
+
+    @property
     def cached_resolution(self):
         """What the library made of the resolution, None before it was asked."""
         return self._resolution
@@ -178,12 +189,13 @@ cdef class Engine:
     `decided` is the class of the answers, a subclass of Decided; `words`, which puts ids into words, is kept for it.
     `table_at(us)` gives the PolicyTable of an instant in
     microseconds; it is called when the present one has run out. `decide_odd(**fields)` answers what is not plain.
-    `overrides` (None: there are none) are numbered on behind the values of the index and of the PLMN table.
+    `tally` counts the decisions as of now; those as of a given instant are replays, and are not counted. `overrides`
+    (None: there are none) are numbered on behind the values of the index and of the PLMN table.
     """
 
     def __cinit__(
         self, PrefixTrie trie not None, DigitTrie digits not None, Fusion fusion not None, type decided not None, words,
-        table_at, decide_odd, Overrides overrides=None,
+        table_at, decide_odd, Tally tally not None, Overrides overrides=None,
     ):
         cdef uint32_t network_count = 0
         cdef uint32_t plmn_count = 0
@@ -200,6 +212,12 @@ cdef class Engine:
         self._overrides, self._has_overrides = overrides, overrides is not None
         self._trie, self._digits, self._fusion = trie, digits, fusion
         self._decided, self.words, self._table_at, self._decide_odd = decided, words, table_at, decide_odd
+        self._tally = tally
+        self._table = None
+
+    def forget_table(self):
+        """Ask `table_at` again at the next decision: the tables that it gives have changed."""
+        self._forgotten += 1
         self._table = None
 
     def decide(
@@ -238,6 +256,7 @@ cdef class Engine:
         decided._sku, decided._sold_in, decided._device_id = sku, sold_in, device_id
         decided._at_us = now_us()
         self._finish(decided, &facts)
+        count(self._tally, decided._answer.verdict.effect == DENY)
         return decided
 
     def decide_parsed(
@@ -262,6 +281,8 @@ cdef class Engine:
         decided._sku, decided._sold_in, decided._device_id = sku, sold_in, device_id
         decided._at_us = now_us() if at_us is None else at_us
         self._finish(decided, &asked)
+        if at_us is None:
+            count(self._tally, decided._answer.verdict.effect == DENY)
         return decided
 
     def resolve_parsed(
@@ -302,9 +323,13 @@ cdef class Engine:
     cdef PolicyTable _table_of(self, int64_t at_us):
         """The policy's table of an instant; the present one is kept, so a ping reads no calendar."""
         cdef PolicyTable table = self._table
+        cdef uint32_t forgotten
         if table is None or at_us < table.valid_from or (at_us >= table.valid_until and table.valid_until != INT64_MAX):
+            forgotten = self._forgotten
             table = self._table_at(at_us)
-            self._table = table
+            # Another thread may have called `forget_table` meanwhile: then this table is good for this one answer only.
+            if forgotten == self._forgotten:
+                self._table = table
         return table
 
     cdef int _finish(self, Decided decided, Facts* facts) except -1:

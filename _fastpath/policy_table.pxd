@@ -32,7 +32,8 @@ cdef struct Facts:
     int64_t first_activated_us
 
 # `rule` and `shadow_rule` are positions in the policy's file, NO_RULE for a default. `shadow_effect` is `effect` where
-# shadow rules change nothing; `shadow_rule` is NO_RULE then. `reason` is an id that the compiler of the rows gave out.
+# nothing in shadow changes anything; `shadow_rule` is NO_RULE then. `reason` is an id that the compiler of the rows gave
+# out.
 cdef struct Verdict:
     int32_t rule
     int32_t shadow_rule
@@ -40,6 +41,11 @@ cdef struct Verdict:
     uint8_t effect
     uint8_t shadow_effect
     uint8_t is_low_confidence
+
+# What holds where no rule matches: with a region, and without any.
+cdef struct Default:
+    uint8_t effect
+    uint8_t on_unknown
 
 cdef struct RuleFacts:
     int32_t position
@@ -99,8 +105,8 @@ cdef struct Compiled:
     SkuMatcher matchers[MAX_MATCHERS]
     uint16_t no_evidence
     uint16_t low_confidence
-    uint8_t effect
-    uint8_t on_unknown
+    Default enforced
+    Default shadow
     uint8_t sure_enough
 
 cdef struct Interval:
@@ -125,4 +131,5 @@ cdef class PolicyTable:
     cdef readonly PolicyRows rows
     cdef readonly int64_t valid_from
     cdef readonly int64_t valid_until
+    cdef readonly tuple notices
     cdef void decide(self, const Resolution* resolution, const Facts* facts, Verdict* out) noexcept nogil

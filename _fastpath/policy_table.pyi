@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from typing import Final, Self, final
+from typing import Any, Final, Self, final
 
 ATTRIBUTE_IDS: Final[dict[str, int]]
 EFFECT_IDS: Final[dict[str, int]]
@@ -16,7 +16,7 @@ class PolicyRows:
         cls,
         rules: Sequence[tuple[int, int, bool, int, int]],
         salts: Sequence[bytes],
-        defaults: tuple[int, int, int, int, int],
+        defaults: tuple[int, int, int, int, int, int, int],
         attributes: Sequence[Sequence[int]],
         place_count: int,
         cuts_us: Sequence[int],
@@ -33,7 +33,17 @@ class PolicyTable:
     def valid_from(self) -> int: ...
     @property
     def valid_until(self) -> int: ...
-    def __new__(cls, rows: PolicyRows, active: int, limits: Sequence[int], valid_from: int, valid_until: int) -> Self: ...
+    @property
+    def notices(self) -> tuple[Any, ...]: ...
+    def __new__(
+        cls,
+        rows: PolicyRows,
+        active: int,
+        limits: Sequence[int],
+        valid_from: int,
+        valid_until: int,
+        notices: tuple[Any, ...] = (),
+    ) -> Self: ...
     def verdict(
         self,
         region: int,

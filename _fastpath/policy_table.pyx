@@ -443,30 +443,40 @@ cdef void find_first(const Interval* t, const Facts* facts, Search* s) noexcept 
                     return
 
 
-cdef inline uint8_t effect_of(const Compiled* c, int32_t rule, const Resolution* resolution) noexcept nogil:
-    """Answer what a rule, or the default, leads to for a resolution of this confidence."""
-    cdef uint8_t effect
-    if rule == NO_RULE and resolution.region == 0:
-        return c.on_unknown
-    effect = c.effect if rule == NO_RULE else c.rules[rule].effect
+cdef inline uint8_t sure_effect(const Compiled* c, uint8_t effect, const Resolution* resolution) noexcept nogil:
+    """Answer an effect, or a review instead of a denial for which the resolution is not sure enough."""
     return REVIEW if effect == DENY and resolution.confidence < c.sure_enough else effect
+
+
+cdef inline uint8_t default_effect(const Compiled* c, const Default* said, const Resolution* resolution) noexcept nogil:
+    """Answer what the defaults lead to."""
+    return said.on_unknown if resolution.region == 0 else sure_effect(c, said.effect, resolution)
+
+
+cdef inline uint8_t rule_effect(const Compiled* c, int32_t rule, const Resolution* resolution) noexcept nogil:
+    """Answer what a rule leads to for a resolution of this confidence."""
+    return sure_effect(c, c.rules[rule].effect, resolution)
 
 
 cdef void write(const Compiled* c, const Search* s, const Resolution* resolution, Verdict* out) noexcept nogil:
     """Write the verdict for the rules that were found."""
-    cdef bint is_unknown = s.decisive == NO_RULE and resolution.region == 0
-    cdef uint8_t said = c.effect if s.decisive == NO_RULE else c.rules[s.decisive].effect
-    out.effect = effect_of(c, s.decisive, resolution)
-    out.rule = NO_RULE if s.decisive == NO_RULE else c.rules[s.decisive].position
+    cdef bint is_default = s.decisive == NO_RULE
+    cdef bint is_unknown = is_default and resolution.region == 0
+    cdef uint8_t said = c.enforced.effect if is_default else c.rules[s.decisive].effect
+    out.effect = default_effect(c, &c.enforced, resolution) if is_default else rule_effect(c, s.decisive, resolution)
+    out.rule = NO_RULE if is_default else c.rules[s.decisive].position
     out.is_low_confidence = not is_unknown and out.effect != said
     if out.is_low_confidence:
         out.reason = c.low_confidence
     elif is_unknown:
         out.reason = c.no_evidence
     else:
-        out.reason = 0 if s.decisive == NO_RULE else c.rules[s.decisive].reason
-    out.shadow_effect = out.effect if s.shadow == NO_RULE else effect_of(c, s.shadow, resolution)
-    out.shadow_rule = NO_RULE if out.shadow_effect == out.effect else c.rules[s.shadow].position
+        out.reason = 0 if is_default else c.rules[s.decisive].reason
+    if s.shadow != NO_RULE:
+        out.shadow_effect = rule_effect(c, s.shadow, resolution)
+    else:
+        out.shadow_effect = default_effect(c, &c.shadow, resolution) if is_default else out.effect
+    out.shadow_rule = NO_RULE if s.shadow == NO_RULE or out.shadow_effect == out.effect else c.rules[s.shadow].position
 
 
 cdef void* zeroed(Py_ssize_t count, size_t size) except NULL:
@@ -504,8 +514,8 @@ cdef class PolicyRows:
     """What hangs on the policy alone: rows of rules for every value of every attribute. Sets of rules are integers.
 
     `rules`: (position in the file, effect id, is it a shadow rule, reason id, number of its salt or 0) a rule.
-    `defaults`: (effect, on_unknown, hundredths below which a deny is a review, reason ids of no evidence and of low
-    confidence). `attributes`: by ATTRIBUTE_IDS the sets of the rules that are content with each value, empty if no rule
+    `defaults`: (effect, on_unknown, both again as they are when shadow rules count, hundredths below which a deny is a
+    review, reason ids of no evidence and of low confidence). `attributes`: by ATTRIBUTE_IDS the sets of the rules that are content with each value, empty if no rule
     asks. `cuts_us`: ascending instants of activation that rules tell apart. `spellings`: places by lower-case text;
     `devices`: values by device id. `matchers`: (128 symbols of ASCII, bounds of code points, their symbols, number of
     symbols, first final state, next states, sets by state, set without a SKU) an automaton over SKUs.
@@ -529,7 +539,8 @@ cdef class PolicyRows:
         c.fine_words = 0 if c.shift == 0 else (self.rule_count + 63) // 64
         c.stride = 1 + c.fine_words
         c.place_count = place_count
-        c.effect, c.on_unknown, c.sure_enough, c.no_evidence, c.low_confidence = defaults
+        c.enforced.effect, c.enforced.on_unknown, c.shadow.effect, c.shadow.on_unknown = defaults[:4]
+        c.sure_enough, c.no_evidence, c.low_confidence = defaults[4:]
         c.cut_count = len(cuts_us)
         c.cuts_us = <int64_t*>zeroed(c.cut_count, sizeof(int64_t))
         for i in range(c.cut_count):
@@ -680,16 +691,16 @@ cdef class PolicyTable:
     """A policy between two instants at which the calendar changes something: [valid_from, valid_until), microseconds.
 
     `active` is the set of the rules whose window is open, whose exemptions hold and whose rollout has begun; `limits`
-    has for each rule the bucket below which a device is in, BUCKETS for every ping. Raises ValueError for sets and
-    limits of other sizes than the rows.
+    has for each rule the bucket below which a device is in, BUCKETS for every ping. `notices` are kept for whoever words
+    the answers: each of them carries these. Raises ValueError for sets and limits of other sizes than the rows.
     """
 
-    def __cinit__(self, PolicyRows rows not None, active, limits, valid_from, valid_until):
+    def __cinit__(self, PolicyRows rows not None, active, limits, valid_from, valid_until, tuple notices not None=()):
         cdef Interval* t = &self._interval
         cdef Py_ssize_t i
         if len(limits) != rows.rule_count:
             raise ValueError("a limit for each rule is needed")
-        self.rows, self.valid_from, self.valid_until = rows, valid_from, valid_until
+        self.rows, self.valid_from, self.valid_until, self.notices = rows, valid_from, valid_until, notices
         t.compiled = &rows._compiled
         t.limits = <uint16_t*>zeroed(rows.rule_count, sizeof(uint16_t))
         for i in range(rows.rule_count):
@@ -734,7 +745,8 @@ cdef class PolicyTable:
     ):
         """Decide on a ping: regions, conflicts and statuses as in `fusion`, texts in UTF-8, an instant; None: not given.
 
-        Returns (rule or None, effect, reason, shadow rule or None, shadow effect): positions in the file and ids.
+        Returns (rule or None, effect, reason, shadow rule or None, shadow effect): positions in the file and ids. A
+        shadow effect that is not the effect comes from a shadow rule, or, without one, from the defaults.
         """
         cdef Resolution resolution
         cdef Facts facts

@@ -62,7 +62,17 @@ class Settings(BaseSettings):
     catalogue: Path | None = Field(
         None, description="File (TOML) with own regions, aliases and overrides. None: the shipped region catalogue alone."
     )
-    policy: Path | None = Field(None, description="Policy file (TOML or JSON), or the name of a shipped one. None: default.")
+    policy: Path | None = Field(
+        None,
+        description="Policy file (TOML or JSON), name of a shipped one, or folder of policy generations. None: default.",
+    )
+    policy_public_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Ed25519 key, a PEM file or base64, one of which must have signed the policy. None: no signature asked for.",
+    )
+    policy_state: Path | None = Field(
+        None, description="File that remembers the highest signed version served, so that an older policy is refused."
+    )
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
         (), description="Network whose X-Forwarded-For and Forwarded headers count."
     )
@@ -97,7 +107,7 @@ class Settings(BaseSettings):
         """Take values from the caller alone: `load_settings` merges the layers, for it also says where each came from."""
         return (init_settings,)
 
-    @field_validator("db", "any_regions", "trusted_proxies", mode="before")
+    @field_validator("db", "any_regions", "policy_public_keys", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Read a list written as one text: a JSON list, or items separated by ';' (a comma joins the files of a source)."""

@@ -384,7 +384,7 @@ def rows(**changes: Any) -> PolicyRows:
     arguments: dict[str, Any] = {
         "rules": [(0, EFFECT_IDS["deny"], False, 0, 0)],
         "salts": [],
-        "defaults": (0, 0, 80, 1, 2),
+        "defaults": (0, 0, 0, 0, 80, 1, 2),
         "attributes": [[0, 1, 0] if name == "region" else [] for name in ATTRIBUTE_IDS],
         "place_count": 3,
         "cuts_us": [],

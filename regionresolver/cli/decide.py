@@ -93,7 +93,7 @@ def command(
 
 
 def _warnings(decision: Decision) -> list[str]:
-    return [f"{notice.pointer[1:]}: {notice.detail}" for notice in decision.resolution.warnings]
+    return [": ".join(filter(None, (notice.pointer[1:], notice.detail))) for notice in decision.resolution.warnings]
 
 
 def _retry_after(decision: Decision) -> str | None:

@@ -35,10 +35,12 @@ _METAVARS = {
     "index": "FILE",
     "any_regions": "REGION",
     "catalogue": "FILE",
-    "policy": "FILE",
+    "policy": "FILE|FOLDER",
+    "policy_public_keys": "KEY",
+    "policy_state": "FILE",
     "trusted_proxies": "NETWORK",
 }
-_OTHER_FLAGS = {"any_regions": ("--any-region",)}
+_OTHER_FLAGS = {"any_regions": ("--any-region",), "policy_public_keys": ("--policy-public-key",)}
 
 
 class Instant(click.ParamType[dt.datetime]):
@@ -89,6 +91,8 @@ def open_resolver(settings: Settings) -> Resolver:
             index=settings.index,
             any_regions=settings.any_regions,
             catalogue=settings.catalogue,
+            policy_public_keys=settings.policy_public_keys,
+            policy_state=settings.policy_state,
         )
 
 

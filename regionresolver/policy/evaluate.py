@@ -42,20 +42,24 @@ _LONGEST_LANGUAGE: Final = 35  # RFC 5646, section 4.4.1: no registered tag need
 class CompiledPolicy:
     """A policy ready to decide: immutable, safe to share between threads."""
 
-    def __init__(self, policy: Policy, catalogue: Catalogue, codes: Sequence[str | None] | None = None) -> None:
+    def __init__(
+        self, policy: Policy, catalogue: Catalogue, codes: Sequence[str | None] | None = None, *, denies: bool = True
+    ) -> None:
         """Work out all that does not depend on the ping.
 
         `codes` are the region codes by the ids that a compiled caller will ask with, beginning with `None`; without them
-        the ids are of this policy's own making. Raises `PolicyError` for a region word that means nothing, a region that
-        contains itself, or globs of SKUs that would take too many states.
+        the ids are of this policy's own making. With `denies` false its defaults deny in shadow only. Raises
+        `PolicyError` for a region word that means nothing, a region that contains itself, or globs of SKUs that would
+        take too many states.
         """
         self.policy = policy
         self.label = policy.label
+        self._catalogue, self._codes = catalogue, codes or (None,)
         self.names = RegionNames(policy.regions, catalogue)
         if (complaint := next(wrong_words(policy, self.names), None)) is not None:
             raise PolicyError(self.label, complaint.text, where=complaint.where)
         self.rules = tuple(CompiledRule.of(rule, self.names) for rule in policy.rules)
-        self.timeline = Timeline(self.rules, policy.defaults, self.names, codes or (None,), self.label)
+        self.timeline = Timeline(self.rules, policy.defaults, self.names, self._codes, self.label, denies=denies)
         self._messages = {
             reason: {language.lower(): text for language, text in texts.items()} for reason, texts in policy.messages.items()
         }
@@ -97,7 +101,7 @@ class CompiledPolicy:
             reason=reason,
             retry_after=None if rule is None or rule.retry_after is None else int(rule.retry_after.total_seconds()),
             message=self.message(reason, lang),
-            shadow_effect=None if shadow is None else _EFFECTS[shadow_effect],
+            shadow_effect=None if shadow_effect == effect else _EFFECTS[shadow_effect],
             shadow_rule=None if shadow is None else self.policy.rules[shadow].id,
         )
 
@@ -107,6 +111,18 @@ class CompiledPolicy:
         if texts is None:
             return None
         return _in_language(texts, lang) or texts.get(self._default_language)
+
+    @cached_property
+    def standing_back(self) -> CompiledPolicy:
+        """Answer the policy with every denial in shadow, of rules and of defaults: it denies nobody, and says whom it would.
+
+        Ids of rules and reasons are the same: `worded` of either puts a verdict of the other into words.
+        """
+        rules = tuple(
+            rule.model_copy(update={"mode": Mode.SHADOW}) if rule.effect is Effect.DENY and rule.mode is Mode.ENFORCE else rule
+            for rule in self.policy.rules
+        )
+        return CompiledPolicy(self.policy.model_copy(update={"rules": rules}), self._catalogue, self._codes, denies=False)
 
     @cached_property
     def subdivisions(self) -> frozenset[str]:

@@ -76,8 +76,18 @@ def load_policy(path: str | FilePath | None, catalogue: Catalogue) -> Policy:
 
 def read_policy(path: str | FilePath | None, catalogue: Catalogue) -> PolicyFile:
     """Do what `load_policy` does, and keep the text for what is to be said of the policy later."""
-    file = shipped_policy(str(path or "default")) if path is None or str(path) in SHIPPED else FilePath(path)
-    text = _read(file)
+    file = file_of(path)
+    return parse_policy(file, read_content(file), catalogue)
+
+
+def file_of(path: str | FilePath | None) -> FilePath:
+    """Answer the file that a path, a shipped name or None (the shipped default) stands for."""
+    return shipped_policy(str(path or "default")) if path is None or str(path) in SHIPPED else FilePath(path)
+
+
+def parse_policy(file: FilePath, content: bytes, catalogue: Catalogue) -> PolicyFile:
+    """Check the bytes of a policy file; `file` is named in errors, and its suffix may say JSON. Raises `PolicyError`."""
+    text = _text(file, content)
     mapping = _parse(file, text)
     try:
         policy = Policy.model_validate(mapping)
@@ -90,8 +100,8 @@ def read_policy(path: str | FilePath | None, catalogue: Catalogue) -> PolicyFile
     return PolicyFile(file, text, policy)
 
 
-def _read(file: FilePath) -> str:
-    """Answer the text of a policy file."""
+def read_content(file: FilePath) -> bytes:
+    """Read a file of policies whole, at most `MAX_POLICY_BYTES`. Raises `PolicyError`."""
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_POLICY_BYTES + 1)
@@ -103,6 +113,11 @@ def _read(file: FilePath) -> str:
         raise PolicyError(file, f"cannot be read: {getattr(error, 'strerror', None) or 'no such name is possible'}") from error
     if len(content) > MAX_POLICY_BYTES:
         raise PolicyError(file, f"is larger than {MAX_POLICY_BYTES // 1024**2} MiB", remedy="that is no policy file")
+    return content
+
+
+def _text(file: FilePath, content: bytes) -> str:
+    """Answer the text of a policy file."""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -387,11 +387,11 @@ class RuntimeBreaker(Part):
     window: Duration
     """How far back decisions are counted."""
     deny_share: Share
-    """The share of denials at which the breaker trips."""
+    """The share of denials above which the breaker trips."""
     min_sample: Annotated[StrictInt, Field(ge=1)]
     """So many decisions must be in the window."""
-    action: Literal["shadow"]
-    """What tripping does: rules only count, as if all were in shadow."""
+    action: Literal["shadow", "alert"]
+    """What tripping does: `shadow` lets denials only count, `alert` only warns."""
 
 
 class Guardrails(Part):

@@ -12,17 +12,18 @@ In go the rules, worked out, and the codes of the regions by their ids; out come
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 from bisect import bisect_right
 from functools import reduce
 from itertools import product
 from operator import or_
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from _fastpath.fusion import CONFLICT_BITS, STATUS_IDS
 from _fastpath.policy_table import ATTRIBUTE_IDS, EFFECT_IDS, FOREVER, MATCHERS_MAX, PolicyRows, PolicyTable
 from regionresolver.errors import PolicyError
-from regionresolver.model import Conflict, Signal, SignalStatus
+from regionresolver.model import Conflict, Effect, Notice, Signal, SignalStatus
 from regionresolver.policy import conditions as asked
 from regionresolver.policy.conditions import HUNDRED, hundredths
 from regionresolver.policy.globs import Automaton, TooManyStatesError, automata
@@ -64,18 +65,28 @@ class Timeline:
         names: RegionNames,
         codes: Sequence[str | None],
         label: str,
+        *,
+        denies: bool = True,
     ) -> None:
         """Compile the rules; `codes` are region codes by id, beginning with `None`.
 
-        Raises PolicyError, with `label` as its file, where the globs of SKUs are too many.
+        With `denies` false a default that denies allows instead, and denies in shadow. Raises PolicyError, with `label` as
+        its file, where the globs of SKUs are too many.
         """
         self._awake = [(position, rule) for position, rule in enumerate(rules) if rule.rule.mode is not Mode.OFF]
         self._names = names
         self._places = _place_ids(codes, names)
         self.reasons = _reasons(rule for _, rule in self._awake)
-        self.rows = _rows(self._awake, defaults, names, self._places, self.reasons, label)
+        self.rows = _rows(self._awake, _enforced(defaults, denies=denies), defaults, names, self._places, self.reasons, label)
         self.instants = sorted({instant for _, rule in self._awake for instant in rule.instants()})
         self._tables: dict[int, PolicyTable] = {}
+        self._notices: tuple[Notice, ...] = ()
+
+    def saying(self, *notices: Notice) -> Self:
+        """Answer the same timeline whose every answer carries these notices."""
+        twin = copy.copy(self)
+        twin.__dict__.update(_tables={}, _notices=notices)
+        return twin
 
     def at(self, at: dt.datetime) -> PolicyTable:
         """Answer the table that holds at an instant."""
@@ -124,6 +135,7 @@ class Timeline:
             [limit or BUCKETS for limit in limits],
             microseconds(since) if number else BEGINNING,
             microseconds(self.instants[number]) if number < len(self.instants) else FOREVER,
+            self._notices,
         )
 
 
@@ -150,9 +162,16 @@ def _reasons(rules: Iterable[CompiledRule]) -> tuple[str | None, ...]:
     return tuple(dict.fromkeys((None, NO_EVIDENCE, LOW_CONFIDENCE, *(rule.rule.reason for rule in rules))))
 
 
+def _enforced(defaults: Defaults, *, denies: bool) -> Defaults:
+    """Answer the defaults as they are enforced."""
+    denials = {} if denies else {key: Effect.ALLOW for key in ("effect", "on_unknown") if getattr(defaults, key) is Effect.DENY}
+    return defaults.model_copy(update=denials)
+
+
 def _rows(
     awake: Sequence[tuple[int, CompiledRule]],
     defaults: Defaults,
+    in_shadow: Defaults,
     names: RegionNames,
     places: Mapping[str | None, int],
     reasons: Sequence[str | None],
@@ -190,6 +209,8 @@ def _rows(
         (
             EFFECT_IDS[defaults.effect],
             EFFECT_IDS[defaults.on_unknown],
+            EFFECT_IDS[in_shadow.effect],
+            EFFECT_IDS[in_shadow.on_unknown],
             hundredths(defaults.min_confidence_to_deny),
             reasons.index(NO_EVIDENCE),
             reasons.index(LOW_CONFIDENCE),

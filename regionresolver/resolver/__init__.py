@@ -1,9 +1,11 @@
 """The library's face: `Resolver.open()`, `.lookup()`, `.resolve()`, `.decide()`."""
 
 from _fastpath.engine import MAX_FIELD_CHARACTERS
+from regionresolver.policy.breaker import Breaker, Change
+from regionresolver.policy.clock import now
 from regionresolver.resolver.databases import embedded_database
 from regionresolver.resolver.decision import Decision
 from regionresolver.resolver.engine import Resolver
 from regionresolver.resolver.pings import parse_instant
 
-__all__ = ["MAX_FIELD_CHARACTERS", "Decision", "Resolver", "embedded_database", "parse_instant"]
+__all__ = ["MAX_FIELD_CHARACTERS", "Breaker", "Change", "Decision", "Resolver", "embedded_database", "now", "parse_instant"]

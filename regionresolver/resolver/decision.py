@@ -146,12 +146,14 @@ class Words:
         sku, sold_in, device_id = (text.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text for text in texts)
         activated = None if first_activated_us is None else from_microseconds(first_activated_us)
         facts = PingFacts(sku, sold_in, device_id, activated, decision.lang)
+        # While the breaker had tripped the rules stood otherwise than they are written.
+        policy = self.policy if decision.rows is self.policy.timeline.rows else self.policy.standing_back
         return explain(
             resolution,
             self._overrides(decision),
             self.vocabulary.catalogue,
-            self.policy.outcome(verdict, resolution),
-            self.policy.traces(resolution, facts, from_microseconds(at_us)),
+            policy.outcome(verdict, resolution),
+            policy.traces(resolution, facts, from_microseconds(at_us)),
         )
 
     def resolution(self, decided: Decided, *, whole: bool = False) -> Resolution:
@@ -177,6 +179,7 @@ class Words:
             warnings=(
                 *[_INVALID[found.signal] for found in given if found.status is SignalStatus.INVALID],
                 *(decided.notices or ()),
+                *decided.standing_notices,
             ),
             data=self._generation,
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
@@ -14,10 +15,15 @@ from typing import TYPE_CHECKING, NoReturn, Self
 from _fastpath.digit_trie import DigitTrie
 from _fastpath.engine import Engine, now_us
 from _fastpath.lookup import Lookup
+from _fastpath.tally import Tally
 from regionresolver.errors import InvalidAddressError, NoSignalError, PolicyError
 from regionresolver.model import Explanation, PingFacts, Region, Resolution, SourceRecord
-from regionresolver.policy import SHIPPED, CompiledPolicy, Policy, Severity, lint, load_policy, run_tests
+from regionresolver.policy import CompiledPolicy, Policy, Severity, lint, run_tests
+from regionresolver.policy.breaker import Breaker
+from regionresolver.policy.describe import zulu
+from regionresolver.policy.generations import FolderMarks
 from regionresolver.policy.rules import as_utf8
+from regionresolver.policy.served import Trust, open_policy
 from regionresolver.policy.table import from_microseconds, microseconds
 from regionresolver.resolver.databases import Database, open_index
 from regionresolver.resolver.decision import Decision, Words
@@ -39,6 +45,9 @@ if TYPE_CHECKING:
     from regionresolver.index import Index, Progress
     from regionresolver.model import OverrideHits
     from regionresolver.policy import Finding, TestResult
+    from regionresolver.policy.breaker import Marks, Trip
+    from regionresolver.policy.generations import Activation
+    from regionresolver.policy.served import ServedPolicy
     from regionresolver.policy.testing import Resolve, Signals
     from regionresolver.resolver.extended import Extended
 
@@ -56,9 +65,15 @@ class Resolver:
     """
 
     def __init__(
-        self, index: Index, extended: Extended, plmns: PlmnTable, policy: Policy, any_regions: Sequence[str] = ()
+        self,
+        index: Index,
+        extended: Extended,
+        plmns: PlmnTable,
+        policy: Policy,
+        any_regions: Sequence[str] = (),
+        served: ServedPolicy | None = None,
     ) -> None:
-        """Join the parts of a generation; `open` is the usual way in."""
+        """Join the parts of a generation; `open` is the usual way in. `served` says where the policy came from."""
         self.generation = f"g{next(_generations)}"
         self.policy = policy
         self.catalogue = extended.catalogue
@@ -67,6 +82,8 @@ class Resolver:
         self._plmns = plmns
         self._vocabulary = Vocabulary(extended, plmns, index, any_regions)
         self._compiled = CompiledPolicy(policy, extended.catalogue, self._vocabulary.codes)
+        self._timeline = self._compiled.timeline
+        self._served = served
         self._words = Words(self._vocabulary, index, plmns, extended, self._compiled, self.generation)
         self._overrides = OverrideTable(extended) if extended.overrides else None
         self._engine = Engine(
@@ -77,8 +94,10 @@ class Resolver:
             self._words,
             self._table_at,
             self._decide_odd,
+            tally := Tally(),
             self._overrides.compiled if self._overrides else None,
         )
+        self.breaker = Breaker(policy.guardrails.runtime_breaker, tally.read, self._stand, _marks(served))
         self._lookup = Lookup(index.trie, self._words.regions, _no_address)
         # The compiled methods themselves: those below, for readers and type checkers, would double the cost of a call.
         self.decide = self._engine.decide  # type: ignore[method-assign]
@@ -95,6 +114,8 @@ class Resolver:
         index: str | Path | None = None,
         any_regions: Sequence[str] = (),
         catalogue: str | Path | None = None,
+        policy_public_keys: Sequence[str | Path] = (),
+        policy_state: str | Path | None = None,
     ) -> Self:
         """Open IP databases and a policy; None means the embedded database and the shipped default policy.
 
@@ -102,18 +123,29 @@ class Resolver:
         first source that knows an address decides. `index` is an image that was compiled before and answers instead;
         `db` beside it must be what it was compiled from, and adds the raw records. In a region of `any_regions` the
         source that places an address there wins, whatever the order. The files are read once, into private memory.
-        `catalogue` is an operator's file of regions, aliases and overrides (docs/catalogue.md). `policy` is a file or the
-        name of a shipped one; it must pass its lint and its own tests. What lint only warns of is in `warnings`, and so are
-        overrides that have expired. Raises DatabaseError, ImageError, CatalogueError, PolicyError (which name the file and
-        the remedy) or SettingsError.
+        `catalogue` is an operator's file of regions, aliases and overrides (docs/catalogue.md). `policy` is a file, the
+        name of a shipped one, or a folder of generations, whose active one is served, or the last good one before it. It
+        must pass its lint and its own tests. What lint only warns of is in `warnings`, and so are overrides that have
+        expired. With `policy_public_keys` (PEM files, or base64) the policy must be signed with one of them, and not older
+        than any before, which the file `policy_state` remembers. Raises DatabaseError, ImageError, CatalogueError,
+        PolicyError (which name the file and the remedy) or SettingsError.
         """
         extended = open_catalogue(catalogue)
-        loaded_policy = load_policy(policy, extended.catalogue)
+        trust = Trust.of(policy_public_keys, policy_state)
         specs = [] if db is None else [db] if isinstance(db, str | Path) else list(db)
-        opened = open_index(specs, index, extended.catalogue, progress)
+        # A policy that cannot be read is told before a database is.
+        opened = cache(lambda: open_index(specs, index, extended.catalogue, progress))
+        return open_policy(
+            policy, extended.catalogue, trust, lambda served: cls._serving(opened(), extended, served, any_regions)
+        )
+
+    @classmethod
+    def _serving(cls, index: Index, extended: Extended, served: ServedPolicy, any_regions: Sequence[str]) -> Self:
+        """Join the parts, and check the policy on them."""
         # The shipped table speaks of shipped regions.
-        resolver = cls(opened, extended, PlmnTable.load(catalogue=extended.catalogue), loaded_policy, any_regions)
-        resolver.warnings = (*resolver._expired(), *resolver._check_policy(policy))
+        plmns = PlmnTable.load(catalogue=extended.catalogue)
+        resolver = cls(index, extended, plmns, served.policy, any_regions, served)
+        resolver.warnings = (*served.warnings, *resolver._expired(), *resolver._check_policy(served.file))
         if resolver._overrides is not None:
             # The policy's own tests are no pings.
             resolver._overrides.counters.reset()
@@ -307,7 +339,14 @@ class Resolver:
         )
 
     def _table_at(self, at_us: int) -> PolicyTable:
-        return self._compiled.timeline.at(from_microseconds(at_us))
+        return self._timeline.at(from_microseconds(at_us))
+
+    def _stand(self, trip: Trip | None) -> None:
+        """Do what the breaker's state asks for, from the next decision on."""
+        stands_back = trip is not None and trip.action == "shadow"
+        timeline = (self._compiled.standing_back if stands_back else self._compiled).timeline
+        self._timeline = timeline if trip is None else timeline.saying(trip.notice)
+        self._engine.forget_table()
 
     @property
     def overrides(self) -> tuple[OverrideHits, ...]:
@@ -387,13 +426,47 @@ class Resolver:
                 "file_sha256": self._extended.sha256,
             },
             "precedence": {"order": "first", "any_regions": list(self._vocabulary.any_regions)},
-            "policy": {"label": self._compiled.label, "sha256": self._compiled.sha256},
+            "policy": {"label": self._compiled.label, "sha256": self._compiled.sha256, "origin": self._origin()},
             "warnings": list(self.warnings),
         }
 
     def policy_document(self) -> dict[str, object]:
-        """Return the active policy, its regions expanded to codes, as JSON-ready values."""
-        return self._compiled.document()
+        """Return the active policy, its regions expanded to codes, and where it came from, as JSON-ready values."""
+        return self._compiled.document() | {"origin": self._origin()}
+
+    @property
+    def policy_generation(self) -> int | None:
+        """The number of the policy's generation, None for a policy that comes from no folder of them."""
+        activation = self._activation
+        return None if activation is None else activation.generation
+
+    @property
+    def policy_is_fallback(self) -> bool:
+        """Whether the policy is served because the active one of its folder is broken; `warnings` say why."""
+        return self._served is not None and bool(self._served.warnings)
+
+    @property
+    def _activation(self) -> Activation | None:
+        return None if self._served is None else self._served.activation
+
+    def _origin(self) -> dict[str, object]:
+        """Return the digest of the policy's file, the key that signed it, and its generation; null for what is not so."""
+        served, activation = self._served, self._activation
+        return {
+            "sha256": None if served is None else served.sha256,
+            "key": None if served is None else served.key,
+            "generation": self.policy_generation,
+            "activated_at": None if activation is None else zulu(activation.at),
+            "event": None if activation is None else activation.event,
+            "forced": None if activation is None else bool(activation.overridden),
+        }
+
+
+def _marks(served: ServedPolicy | None) -> Marks | None:
+    """Return where the breaker's trips are kept: in the folder that the policy came from, if it did."""
+    if served is None or served.generations is None or served.activation is None:
+        return None
+    return FolderMarks(served.generations, served.activation)
 
 
 def _checked_us(at: dt.datetime) -> int:

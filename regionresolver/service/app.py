@@ -7,7 +7,7 @@ handler. `finish_headers` runs on every answer just before it is sent.
 from aiohttp import web
 
 from regionresolver.resolver import Resolver
-from regionresolver.service import handlers, health, logs, pings, request_id
+from regionresolver.service import breaker, handlers, health, logs, pings, request_id
 from regionresolver.service.connection import note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
 from regionresolver.service.pages import WorkerPage
@@ -39,6 +39,7 @@ def make_app(resolver: Resolver, settings: Settings, page: WorkerPage) -> web.Ap
     app[STATE] = ServiceState(resolver, settings, page)
     app.add_routes(ROUTES)
     app.on_response_prepare.append(finish_headers)
+    app.cleanup_ctx.append(breaker.watch)
     logs.guard_aiohttp_log()
     return app
 

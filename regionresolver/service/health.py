@@ -4,9 +4,12 @@
 fails it is a 503 problem that carries the same `checks`.
 """
 
+from collections.abc import Iterator
+
 import orjson
 from aiohttp import web
 
+from regionresolver.resolver import Breaker
 from regionresolver.service.problems import DRAINING, NOT_READY, ProblemError
 from regionresolver.service.state import STATE, ServiceState
 
@@ -23,7 +26,7 @@ async def ready(request: web.Request) -> web.Response:
     state = request.app[STATE]
     checks = checks_of(state)
     if all(check["ok"] for check in checks.values()):
-        warnings = list(state.resolver.warnings)
+        warnings = list(warnings_of(state))
         return _json({"status": "ready", "worker": state.worker, "checks": checks, "warnings": warnings})
     kind = DRAINING if state.draining else NOT_READY
     extra = {"worker": state.worker, "checks": checks}
@@ -36,11 +39,44 @@ async def show_version(request: web.Request) -> web.Response:
 
 
 def checks_of(state: ServiceState) -> dict[str, dict[str, object]]:
-    """Give every readiness check by name. Data and policy are loaded before the service listens, and stay."""
+    """Give every readiness check by name. Data and policy are loaded before the service listens, and stay.
+
+    A breaker that has tripped leaves the instance ready: another instance would answer no better.
+    """
+    resolver = state.resolver
     return {
         "data": {"ok": True, "digest": state.data_digest},
-        "policy": {"ok": True, "digest": state.policy.etag.strip('"')},
+        "policy": {
+            "ok": True,
+            "digest": state.policy.etag.strip('"'),
+            "generation": resolver.policy_generation,
+            "in_place_of_the_active": resolver.policy_is_fallback,
+        },
+        "breaker": {"ok": True, **_breaker(resolver.breaker)},
         "draining": {"ok": not state.draining},
+    }
+
+
+def warnings_of(state: ServiceState) -> Iterator[str]:
+    """Give what an operator should know of: what was found at the start, and what the breaker has done since."""
+    yield from state.resolver.warnings
+    breaker = state.resolver.breaker
+    if breaker.trip is not None:
+        yield str(breaker.trip)
+    if breaker.fault is not None:
+        yield f"the runtime breaker: {breaker.fault}"
+
+
+def _breaker(breaker: Breaker) -> dict[str, object]:
+    """Give the breaker's state: its limits, what the last check saw, and the trip if there was one."""
+    if breaker.limits is None:
+        return {"state": "none"}
+    return {
+        "state": "closed" if breaker.trip is None else "tripped",
+        "action": breaker.limits.action,
+        "since": None if breaker.trip is None else breaker.trip.at,
+        "decided": breaker.decided,
+        "denied": breaker.denied,
     }
 
 

@@ -7,7 +7,22 @@ import click
 
 from regionresolver.cli.lazy import LazyGroup
 
-COMMANDS = ("lint", "test", "show", "diff", "impact", "restores", "schema")
+COMMANDS = (
+    "lint",
+    "test",
+    "show",
+    "diff",
+    "impact",
+    "activate",
+    "rollback",
+    "generations",
+    "breaker",
+    "restores",
+    "keygen",
+    "sign",
+    "verify",
+    "schema",
+)
 
 
 @click.group("policy", cls=LazyGroup, package=__name__, names=COMMANDS)

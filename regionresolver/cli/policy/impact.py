@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from regionresolver.cli.options import Instant, load, paper, settings_options
-from regionresolver.cli.policy.options import format_option, now, open_data, watched
+from regionresolver.cli.policy.options import format_option, open_data, watched
 from regionresolver.model import Effect
 from regionresolver.policy import Policy, load_policy
+from regionresolver.policy.clock import now
 from regionresolver.policy.impact import Change, Group, Impact
 from regionresolver.resolver.replay import TIME_FIELD, replay
 

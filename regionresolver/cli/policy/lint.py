@@ -8,9 +8,10 @@ import click
 import orjson
 
 from regionresolver.cli.options import Instant, settings_options
-from regionresolver.cli.policy.options import format_option, now, open_data
+from regionresolver.cli.policy.options import format_option, open_data
 from regionresolver.errors import PolicyError
 from regionresolver.policy import Policy, Severity, load_policy, read_policy
+from regionresolver.policy.clock import now
 from regionresolver.resolver import Resolver
 
 

@@ -8,8 +8,9 @@ import click
 import orjson
 
 from regionresolver.cli.options import Instant, catalogue_option
-from regionresolver.cli.policy.options import format_option, now, watched
+from regionresolver.cli.policy.options import format_option, watched
 from regionresolver.policy import load_policy
+from regionresolver.policy.clock import now
 from regionresolver.policy.describe import zulu
 from regionresolver.policy.restore import RestoreCounts, restores
 from regionresolver.resolver import parse_instant

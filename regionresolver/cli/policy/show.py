@@ -7,8 +7,9 @@ import click
 import orjson
 
 from regionresolver.cli.options import Instant, catalogue_option
-from regionresolver.cli.policy.options import format_option, now
+from regionresolver.cli.policy.options import format_option
 from regionresolver.policy import load_policy
+from regionresolver.policy.clock import now
 from regionresolver.policy.describe import Description, describe, zulu
 from regionresolver.resolver.extended import open_catalogue
 
