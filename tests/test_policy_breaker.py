@@ -302,7 +302,7 @@ def test_a_denial_that_is_not_sure_enough_steps_back_too() -> None:
 def test_the_explanation_shows_the_rules_as_they_stand() -> None:
     rules = compiled(STANDING_BACK.replace("DEFAULT", "allow").replace("UNKNOWN", "allow"))
     found = resolved("CU", evidence=(evidence(Signal.SERVING_PLMN, "CU", status=SignalStatus.OK),))
-    traces = rules.standing_back.decide(found, facts=NOTHING, at=NOON, trace=True).trace
+    traces = rules.standing_back.traces(found, NOTHING, NOON)
     assert [(trace.rule, trace.mode) for trace in traces] == [
         ("spared", "enforce"),
         ("cuba", "shadow"),
@@ -341,8 +341,8 @@ def test_a_resolver_steps_back_with_its_next_decision(city: Path, tmp_path: Path
         assert [notice.code for notice in stepped_back.resolution.warnings] == ["BREAKER_TRIPPED"]
         assert all(decision.effect is Effect.DENY and not decision.resolution.warnings for decision in kept), "answers stay"
         assert resolver.resolve(serving="36801").warnings == ()
-        traced = resolver.decide(serving="36801", trace=True).verdict.trace
-        assert [(trace.rule, trace.mode) for trace in traced] == [("cuba", "shadow")]
+        assert [(rule.rule, rule.mode) for rule in stepped_back.explanation.rules] == [("cuba", "shadow")]
+        assert [(rule.rule, rule.mode) for rule in kept[0].explanation.rules] == [("cuba", "enforce")]
         resolver.breaker.reset()
         assert resolver.decide(serving="36801").effect is Effect.DENY
 
