@@ -515,10 +515,11 @@ cdef class PolicyRows:
 
     `rules`: (position in the file, effect id, is it a shadow rule, reason id, number of its salt or 0) a rule.
     `defaults`: (effect, on_unknown, both again as they are when shadow rules count, hundredths below which a deny is a
-    review, reason ids of no evidence and of low confidence). `attributes`: by ATTRIBUTE_IDS the sets of the rules that are content with each value, empty if no rule
-    asks. `cuts_us`: ascending instants of activation that rules tell apart. `spellings`: places by lower-case text;
-    `devices`: values by device id. `matchers`: (128 symbols of ASCII, bounds of code points, their symbols, number of
-    symbols, first final state, next states, sets by state, set without a SKU) an automaton over SKUs.
+    review, reason ids of no evidence and of low confidence). `attributes`: by ATTRIBUTE_IDS the sets of the rules that
+    are content with each value, empty if no rule asks. `cuts_us`: ascending instants of activation that rules tell apart.
+    `spellings`: places by lower-case text; `devices`: values by device id. `matchers`: (128 symbols of ASCII, bounds of
+    code points, their symbols, number of symbols, first final state, next states, sets by state, set without a SKU) an
+    automaton over SKUs.
     Raises ValueError for numbers that do not fit together.
     """
 

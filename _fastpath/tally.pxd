@@ -8,6 +8,7 @@ cdef struct Counts:
     uint64_t decided
     uint64_t denied
 
+
 @cython.final
 cdef class Tally:
     cdef Counts* _counts

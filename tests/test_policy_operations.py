@@ -383,7 +383,7 @@ def test_breaker_show_and_reset() -> None:
     generations.mark_trip(active, Trip(NOON, "shadow", 20_000, 5_000), by="service")
     result = policy("breaker", "show", "--dir", "policies")
     assert result.exit_code == 1
-    assert "tripped at 2026-11-22T12:00:00+00:00: 5000 of 20000 decisions denied; denials are counted" in result.stdout
+    assert "tripped at 2026-11-22T12:00:00Z: 5000 of 20000 decisions denied; denials are counted" in result.stdout
     shown = json.loads(policy("breaker", "show", "--dir", "policies", "--format", "json").stdout)
     assert shown["tripped"] == {"at": "2026-11-22T12:00:00Z", "action": "shadow", "decided": 20_000, "denied": 5_000}
     assert done("breaker", "reset", "--dir", "policies", "--reason", "a load test") == "policies: the breaker is reset\n"

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from regionresolver.errors import PolicyError
 from regionresolver.model import Notice
+from regionresolver.policy.describe import zulu
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -52,7 +53,12 @@ class Trip:
     def __str__(self) -> str:
         """Write the trip as a sentence."""
         count = f"{self.denied} of {self.decided} decisions denied"
-        return f"the runtime breaker tripped at {self.at.isoformat()}: {count}; {self._follows}"
+        return f"the runtime breaker tripped at {self.since}: {count}; {self._follows}"
+
+    @property
+    def since(self) -> str:
+        """Answer the instant as RFC 3339 writes it."""
+        return zulu(self.at)
 
     @property
     def _follows(self) -> str:

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Self
 
 from _fastpath.digit_trie import DigitTrie
-from _fastpath.engine import Engine, now_us
+from _fastpath.engine import Engine
 from _fastpath.lookup import Lookup
 from _fastpath.tally import Tally
 from regionresolver.errors import InvalidAddressError, NoSignalError, PolicyError
 from regionresolver.model import Explanation, PingFacts, Region, Resolution, SourceRecord
-from regionresolver.policy import CompiledPolicy, Policy, Severity, lint, run_tests
+from regionresolver.policy import SHIPPED, CompiledPolicy, Policy, Severity, lint, run_tests, shipped_policy
 from regionresolver.policy.breaker import Breaker
+from regionresolver.policy.clock import now
 from regionresolver.policy.describe import zulu
 from regionresolver.policy.generations import FolderMarks
 from regionresolver.policy.rules import as_utf8
@@ -149,6 +150,7 @@ class Resolver:
         if resolver._overrides is not None:
             # The policy's own tests are no pings.
             resolver._overrides.counters.reset()
+        resolver._prepare_to_step_back()
         return resolver
 
     def with_policy(self, policy: Policy) -> Self:
@@ -341,6 +343,12 @@ class Resolver:
     def _table_at(self, at_us: int) -> PolicyTable:
         return self._timeline.at(from_microseconds(at_us))
 
+    def _prepare_to_step_back(self) -> None:
+        """Compile what the breaker will need: at the moment when it trips nobody has to wait for that."""
+        limits = self.breaker.limits
+        if limits is not None and limits.action == "shadow":
+            self._compiled.standing_back.timeline.at(now())
+
     def _stand(self, trip: Trip | None) -> None:
         """Do what the breaker's state asks for, from the next decision on."""
         stands_back = trip is not None and trip.action == "shadow"
@@ -359,9 +367,9 @@ class Resolver:
 
     def _expired(self) -> Iterator[str]:
         """Say of each override that has expired that it changes nothing any more."""
-        now = from_microseconds(now_us())
+        at = now()
         for override in self._extended.overrides:
-            if override.expires is not None and override.expires <= now:
+            if override.expires is not None and override.expires <= at:
                 when = f"{override.expires:%Y-%m-%d}"
                 yield f"{self._extended.file}: override {override.id} of {override.owner} expired on {when}: delete or renew it"
 
@@ -384,14 +392,14 @@ class Resolver:
     def _resolve_signals(self, signals: Signals) -> Resolution:
         return self.resolve(**signals)
 
-    def _check_policy(self, file: str | Path | None) -> tuple[str, ...]:
+    def _check_policy(self, file: Path) -> tuple[str, ...]:
         """Return what lint warns of; raise PolicyError for what it refuses, a failing test of the policy among it."""
-        is_shipped = file is None or str(file) in SHIPPED
+        is_shipped = any(file == shipped_policy(name) for name in SHIPPED)
         findings = self._linted(self.policy, self._without_overrides if is_shipped else self._resolve_signals, None, None)
         for finding in findings:
             if finding.severity is Severity.ERROR:
                 remedy = "mend the policy: it replaces nothing as it is"
-                raise PolicyError(file or "the default policy", finding.text, where=finding.where, remedy=remedy)
+                raise PolicyError(file, finding.text, where=finding.where, remedy=remedy)
         said = (f"policy {self._compiled.label}: {finding.where}: {finding.text}" for finding in findings)
         return (*self._vocabulary.warnings, *said)
 

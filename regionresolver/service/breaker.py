@@ -39,7 +39,7 @@ def check(breaker: Breaker) -> None:
     change = breaker.check(now())
     if change is Change.TRIPPED and breaker.trip is not None:
         trip = breaker.trip
-        told = {"since": trip.at.isoformat(), "decided": trip.decided, "denied": trip.denied}
+        told = {"since": trip.since, "decided": trip.decided, "denied": trip.denied}
         logs.event(_log, logging.ERROR, "breaker_tripped", None, action=trip.action, **told)
     elif change is Change.RESET and breaker.last_reset is not None:
         reset = breaker.last_reset

@@ -74,7 +74,7 @@ def _breaker(breaker: Breaker) -> dict[str, object]:
     return {
         "state": "closed" if breaker.trip is None else "tripped",
         "action": breaker.limits.action,
-        "since": None if breaker.trip is None else breaker.trip.at,
+        "since": None if breaker.trip is None else breaker.trip.since,
         "decided": breaker.decided,
         "denied": breaker.denied,
     }

@@ -9,7 +9,6 @@ from regionresolver.cli.policy.options import by_option, dir_option, format_opti
 from regionresolver.errors import PolicyError
 from regionresolver.policy.breaker import Trip
 from regionresolver.policy.clock import now
-from regionresolver.policy.describe import zulu
 from regionresolver.policy.generations import Generations
 
 
@@ -44,7 +43,7 @@ def show(*, folder: Path, format_: str) -> None:
     trip = mark if isinstance(mark, Trip) else None
     if format_ == "json":
         document = (
-            None if trip is None else {"at": zulu(trip.at), "action": trip.action, "decided": trip.decided, "denied": trip.denied}
+            None if trip is None else {"at": trip.since, "action": trip.action, "decided": trip.decided, "denied": trip.denied}
         )
         click.echo(orjson.dumps({"policy": active.label, "generation": active.generation, "tripped": document}))
     else:
