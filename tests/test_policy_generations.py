@@ -12,6 +12,7 @@ import warnings
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from regionresolver import Resolver
@@ -20,6 +21,7 @@ from regionresolver.policy import generations as module
 from regionresolver.policy.breaker import Reset, Trip
 from regionresolver.policy.generations import Activation, BreakerTripped, Generations
 from tests.generation_folders import activate, contents, parsed, text
+from tests.http_service import running
 from tests.policies import NOON
 from tests.worlds import city_database
 
@@ -404,6 +406,23 @@ def test_the_last_good_one_is_served_where_the_newest_is_broken(
         assert "generation 1 (test@1) is served in its place" in warning
 
 
+async def test_readyz_says_that_an_older_one_is_served(generations: Generations, city: Path) -> None:
+    activate(generations, 1)
+    activate(generations, 2)
+    break_by("gone", generations)
+    with Resolver.open(city, generations.folder) as resolver:
+        async with (
+            running(resolver) as service,
+            aiohttp.ClientSession(service.url) as client,
+            client.get("/readyz") as answer,
+        ):
+            assert answer.status == 200
+            document = await answer.json()
+    assert document["checks"]["policy"]["generation"] == 1
+    assert document["checks"]["policy"]["in_place_of_the_active"] is True
+    assert "generation 2 (test@2) is gone" in document["warnings"][0]
+
+
 def test_a_generation_that_fails_its_tests_on_these_databases_is_not_served(generations: Generations, city: Path) -> None:
     activate(generations, 1)
     wrong = '[[tests]]\nname = "no"\nat = 2026-01-01T00:00:00Z\nping = { serving = "36801" }\nexpect = { decision = "allow" }\n'
@@ -430,6 +449,15 @@ def test_a_folder_without_generations_is_no_policy(tmp_path: Path, city: Path) -
 
 
 # --- the marks of the breaker
+
+
+def test_a_mark_without_a_time_zone_is_damaged(generations: Generations) -> None:
+    first = activate(generations, 1)
+    generations.mark_trip(first, Trip(NOON, "shadow", 20_000, 5_000), by="service")
+    mark = generations.folder / "breaker"
+    mark.write_bytes(mark.read_bytes().replace(b"12:00:00Z", b"12:00:00"))
+    with pytest.raises(PolicyError, match="breaker: is damaged"):
+        generations.breaker_mark(first)
 
 
 def test_trips_and_resets_are_kept_for_their_activation(generations: Generations) -> None:

@@ -25,6 +25,7 @@ def command(**values: object) -> None:
       regionresolver serve --db dbip-v4.mmdb,dbip-v6.mmdb --trusted-proxies 10.0.0.0/8
       regionresolver serve --workers 4 --drain-delay-s 10
       regionresolver serve --unix-socket /run/regionresolver/http.sock
+      regionresolver serve --policy policies --policy-public-key policy.key.pub
     """
     settings = load(values).settings
     run(settings, lambda: open_resolver(settings))

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from regionresolver.errors import PolicyError
 from regionresolver.policy.breaker import Reset, Trip
@@ -58,7 +58,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     sequence: int
-    at: dt.datetime
+    at: AwareDatetime
     by: str
     reason: str | None = None
 
