@@ -15,7 +15,6 @@ too, before the next step. Reading needs no lock: a generation never changes, an
 
 from __future__ import annotations
 
-import datetime as dt
 import fcntl
 import hashlib
 import os
@@ -33,6 +32,7 @@ from regionresolver.policy.breaker import Reset, Trip
 from regionresolver.policy.load import read_content
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator
 
     from regionresolver.policy.model import Policy

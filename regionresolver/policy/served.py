@@ -40,13 +40,14 @@ _MAX_SIGNATURE_BYTES = 64 * 1024
 class ServedPolicy:
     """A policy with where it came from.
 
-    `content` are the file's exact bytes, `sha256` is their digest; `key` is the id of the key whose signature was verified,
+    `content` are the file's exact bytes, `signature` those of the file beside it, `sha256` is the digest of the first; `key` is the id of the key whose signature was verified,
     None where none was asked for; `activation` and `generations` are None for a file that stands alone.
     """
 
     policy: Policy
     file: Path
     content: bytes = field(repr=False)
+    signature: bytes | None = field(repr=False)
     sha256: str
     key: str | None = None
     activation: Activation | None = None
@@ -154,7 +155,7 @@ def read_generation(generations: Generations, activation: Activation, catalogue:
     return _read(file, content, catalogue, trust, activation, generations)
 
 
-def signature_of(file: Path) -> bytes | None:
+def _signature_of(file: Path) -> bytes | None:
     """Read the signature file beside a policy, None where there is none. Raises PolicyError."""
     beside = Path(f"{file}{SIGNATURE_SUFFIX}")
     try:
@@ -176,10 +177,11 @@ def _read(
 ) -> ServedPolicy:
     """Verify, then parse."""
     digest = hashlib.sha256(content).hexdigest()
-    signature = verify_policy(file, content, signature_of(file), trust.keys) if trust.keys else None
+    beside = _signature_of(file)
+    signature = verify_policy(file, content, beside, trust.keys) if trust.keys else None
     policy = parse_policy(file, content, catalogue).policy
     key = None if signature is None else signature.key
-    served = ServedPolicy(policy, file, content, digest, key, activation, generations)
+    served = ServedPolicy(policy, file, content, beside, digest, key, activation, generations)
     if signature is not None:
         if (signature.name, signature.version) != (policy.header.name, policy.header.version):
             reason = f"is {policy.label}, and its signature is on {signature.name}@{signature.version}"

@@ -17,7 +17,7 @@ from regionresolver.policy.clock import now
 from regionresolver.policy.generations import Activation, Generations, Replay
 from regionresolver.policy.impact import Impact
 from regionresolver.policy.load import file_of
-from regionresolver.policy.served import Trust, read_generation, read_served, signature_of
+from regionresolver.policy.served import Trust, read_generation, read_served
 from regionresolver.resolver import Resolver
 from regionresolver.resolver.replay import replay
 
@@ -86,7 +86,7 @@ def command(
             reason=reason,
             overridden=tuple(one.text for one in against),
             replay=None if impact is None else Replay(pings=impact.pings, newly_denied=impact.newly_denied),
-            signature=signature_of(candidate.file),
+            signature=candidate.signature,
             key=candidate.key,
         )
     _tell(folder, made, active, against, findings, format_)
