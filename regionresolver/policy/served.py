@@ -40,8 +40,9 @@ _MAX_SIGNATURE_BYTES = 64 * 1024
 class ServedPolicy:
     """A policy with where it came from.
 
-    `content` are the file's exact bytes, `signature` those of the file beside it, `sha256` is the digest of the first; `key` is the id of the key whose signature was verified,
-    None where none was asked for; `activation` and `generations` are None for a file that stands alone.
+    `content` are the file's exact bytes and `sha256` is their digest, `signature` is what lies beside it; `key` is the id of
+    the key whose signature was verified, None where none was asked for; `activation` and `generations` are None for a file
+    that stands alone.
     """
 
     policy: Policy
