@@ -11,6 +11,7 @@ from rich.text import Text
 from regionresolver.cli.options import paper, progress_bar
 from regionresolver.errors import CatalogueError
 from regionresolver.policy import Severity
+from regionresolver.policy.clock import now
 from regionresolver.resolver.catalogue_lint import CatalogueFinding, lint_catalogue
 from regionresolver.resolver.databases import embedded_database, open_databases
 from regionresolver.resolver.documents import catalogue_document
@@ -122,7 +123,7 @@ def _findings(file: str, specs: Sequence[str], soon: dt.timedelta) -> list[Catal
         return [CatalogueFinding(Severity.ERROR, "catalogue-invalid", error.where, text)]
     with progress_bar() as progress:
         sources = open_databases(specs or [str(embedded_database())], progress) if extension.overrides else []
-    return lint_catalogue(extension, shipped, PlmnTable.load(catalogue=shipped), sources, dt.datetime.now(dt.UTC), soon)
+    return lint_catalogue(extension, shipped, PlmnTable.load(catalogue=shipped), sources, now(), soon)
 
 
 def _regions(extended: Extended) -> Table:

@@ -1,13 +1,12 @@
 """What the handlers share: the resolver, the settings, the documents that change only with them, and how it ends."""
 
-import datetime as dt
 import hashlib
 from dataclasses import dataclass, field
 
 import orjson
 from aiohttp import web
 
-from regionresolver.resolver import Resolver
+from regionresolver.resolver import Resolver, now
 from regionresolver.resolver.documents import override_document
 from regionresolver.service.pages import WorkerPage
 from regionresolver.settings import Settings
@@ -50,7 +49,7 @@ class ServiceState:
     @property
     def data_etag(self) -> str:
         """The entity tag of what is answered for one address: another one as soon as an override has expired."""
-        expired = self.resolver.expired_overrides(dt.datetime.now(dt.UTC))
+        expired = self.resolver.expired_overrides(now())
         return f'"{self.data_digest}-{expired}"' if expired else f'"{self.data_digest}"'
 
     @property
