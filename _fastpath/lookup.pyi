@@ -20,6 +20,7 @@ class ArrowStream(Protocol):
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 def parse_address(ip: object) -> Canonical | None: ...
+
 @final
 class Lookup(Generic[_Value_co]):
     def __new__(
