@@ -10,7 +10,7 @@ import itertools
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Self
+from typing import TYPE_CHECKING, Self
 
 from _fastpath.digit_trie import DigitTrie
 from _fastpath.engine import Engine
@@ -161,22 +161,8 @@ class Resolver:
         return type(self)(self._index, self._extended, self._plmns, policy, self._vocabulary.any_regions)
 
     def close(self) -> None:
-        """Release the mapped image and the private copies of the databases; a call that runs meanwhile still ends well.
-
-        Calls after it raise ValueError.
-        """
+        """Release the mapped image and the private copies of the databases."""
         self._index.close()
-        # The compiled parts call back into the resolver: without this the image would stay until the collector comes.
-        for name in ("decide", "lookup", "_engine", "_lookup"):
-            vars(self).pop(name, None)
-
-    if not TYPE_CHECKING:  # to whom every misspelt name would be one that may come from here
-
-        def __getattr__(self, name: str) -> NoReturn:
-            """Tell of a closed resolver; nothing else is ever missing by a name of its own."""
-            if name in {"_engine", "_lookup"}:
-                raise ValueError("the resolver is closed")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __enter__(self) -> Self:
         """Return the resolver itself."""

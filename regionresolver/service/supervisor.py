@@ -128,6 +128,15 @@ def _has_terminal() -> bool:
     return True
 
 
+def _discard(resolver: Resolver) -> None:
+    """Close a generation that nobody asks any more, and free its memory now.
+
+    Its parts refer to each other, and the collector has been told not to look at them (`gc.freeze`).
+    """
+    resolver.close()
+    vars(resolver).clear()
+
+
 def _channel() -> tuple[socket.socket, socket.socket]:
     """Make the two ends over which supervisor and worker send each other packets. Raises OSError."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -337,8 +346,7 @@ class Supervisor:
             # A copy of another worker's channel would hide the supervisor's end from it.
             for end in (ours, *self._wake, *(process.channel for process in self.processes)):
                 end.close()
-            if self._former is not None:
-                self._former.close()
+            self._former_is_past()
             status = worker.run()
         finally:
             os._exit(status)
@@ -450,12 +458,12 @@ class Supervisor:
         for process in self.processes:
             if process.generation == refused.generation:  # in the place of one that died meanwhile
                 os.kill(process.pid, signal.SIGKILL)
-        refused.close()
+        _discard(refused)
         self._reload_failed("no worker starts with the new generation")
 
     def _former_is_past(self) -> None:
         if self._former is not None:
-            self._former.close()
+            _discard(self._former)
             self._former = None
 
     def _reloaded(self) -> None:
