@@ -504,7 +504,7 @@ def test_pages_have_one_owner_at_a_time_and_outlive_it() -> None:
     first.free()
     assert (first.pid, first.in_flight) == (0, 0)
     assert pages.take(2, 0) is first
-    assert time.time_ns() - first.started_ns < 10**10
+    assert time.time() * 1e6 - first.started_us < 10**7
 
 
 @pytest.mark.parametrize(("status", "words"), [(0, "exit status 0"), (-9, "SIGKILL"), (-40, "signal 40")])

@@ -9,6 +9,8 @@ import mmap
 import time
 from enum import IntEnum
 
+from regionresolver.resolver import now
+
 PAGE_BYTES = 4096
 _WORD_BYTES = 8
 
@@ -28,7 +30,7 @@ class Word(IntEnum):
     PID = 0
     WORKER = 1
     STATE = 2
-    STARTED_NS = 3
+    STARTED_US = 3
     HEARTBEAT_NS = 4
     IN_FLIGHT = 5
     RESTARTS = 6
@@ -45,7 +47,7 @@ class WorkerPage:
         """Begin a new owner's life (called by the supervisor just before the fork; `worker` counts from 0)."""
         words = self._words
         words[Word.PID], words[Word.WORKER], words[Word.IN_FLIGHT] = 0, worker, 0
-        words[Word.STARTED_NS], words[Word.RESTARTS] = time.time_ns(), restarts
+        words[Word.STARTED_US], words[Word.RESTARTS] = round(now().timestamp() * 1e6), restarts
         self.beat()
         self.state = State.STARTING
 
@@ -86,9 +88,9 @@ class WorkerPage:
         return self._words[Word.WORKER]
 
     @property
-    def started_ns(self) -> int:
-        """When the owner was started, in nanoseconds of Unix time."""
-        return self._words[Word.STARTED_NS]
+    def started_us(self) -> int:
+        """When the owner was started, in microseconds of Unix time."""
+        return self._words[Word.STARTED_US]
 
     @property
     def heartbeat_ns(self) -> int:
