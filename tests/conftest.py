@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from regionresolver import Resolver
 from regionresolver.service import logs
@@ -17,6 +18,10 @@ from tests.worlds import city_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+# A busy machine stretches every clock.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture
