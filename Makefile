@@ -16,7 +16,7 @@ geolite := build/geolite2-2018
 geolite_city := $(geolite)/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLite2-City.mmdb
 accuracy_at := --at 2026-11-22T12:00:00Z
 
-.PHONY: help run test nightly sanitize fuzz lint bench bench-lookup compare-index accuracy accuracy-docs label-pings package \
+.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup compare-index accuracy accuracy-docs label-pings package \
 	embedded-db clean
 .DELETE_ON_ERROR:
 
@@ -37,6 +37,9 @@ sanitize: $(VENV)/.dev  ## the tests of the compiled stages under ASan and UBSan
 
 fuzz:  ## fuzz the C stages under the sanitizers, SECONDS=60 a target (needs clang with libFuzzer)
 	PYTHON=$(PYTHON) .ci/fuzz $(or $(SECONDS),60)
+
+fuzz-http: $(VENV)/.dev  ## five million made requests: the lane's scanner against h11 and llhttp (CASES=5000000)
+	REGIONRESOLVER_HTTP_CASES=$(or $(CASES),5000000) $(bin)/python -m pytest tests/test_lane.py -k h11_and_llhttp
 
 lint: $(VENV)/.dev  ## ruff, cython-lint, mypy --strict, stubtest
 	$(bin)/ruff check .

@@ -69,6 +69,12 @@ cdef class Engine:
     # `out` must be zero before. `at_us`, in microseconds since the epoch, tells which overrides have expired.
     cdef void resolve(self, const Signals* signals, int64_t at_us, Answer* out) noexcept nogil
     cdef uint32_t _match(self, const Plmn* plmn, int64_t at_us, uint8_t* match_length) noexcept nogil
+    # The whole way of a ping, as the policy's table of that instant decides: `facts` gets its statuses and home region here.
+    cdef void answer(
+        self, const Signals* signals, Facts* facts, PolicyTable table, int64_t at_us, Answer* out
+    ) noexcept nogil
+    # An answer that was made without a Decided, as one.
+    cdef Decided told(self, const Signals* signals, const Answer* answer, PolicyTable table, int64_t at_us, str lang)
     cdef PolicyTable _table_of(self, int64_t at_us)
     cdef Decided _new(self)
     cdef Decided _parsed(

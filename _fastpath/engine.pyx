@@ -333,18 +333,30 @@ cdef class Engine:
         return table
 
     cdef int _finish(self, Decided decided, Facts* facts) except -1:
-        """Resolve, tell the policy what the signals were worth, and let it decide."""
-        cdef Answer* answer = &decided._answer
+        """Decide by the table of the instant, and keep it."""
         cdef PolicyTable table = self._table_of(decided._at_us)
-        self.resolve(&decided._signals, decided._at_us, answer)
-        facts.ip_status = answer.evidence.ip_status
-        facts.serving_status = answer.evidence.serving_status
-        facts.home_status = answer.evidence.home_status
-        if answer.evidence.home_status == OK:
-            facts.home_region = self._fusion._plmns[answer.evidence.home_value].candidates[0]
         decided._table = table
-        table.decide(&answer.resolution, facts, &answer.verdict)
+        self.answer(&decided._signals, facts, table, decided._at_us, &decided._answer)
         return 0
+
+    cdef Decided told(self, const Signals* signals, const Answer* answer, PolicyTable table, int64_t at_us, str lang):
+        """Make an answer of the structs, for whoever puts it into words."""
+        cdef Decided decided = self._new()
+        decided._signals, decided._answer = signals[0], answer[0]
+        decided._table, decided._at_us, decided.lang = table, at_us, lang
+        return decided
+
+    cdef void answer(
+        self, const Signals* signals, Facts* facts, PolicyTable table, int64_t at_us, Answer* out
+    ) noexcept nogil:
+        """Resolve, tell the policy what the signals were worth, and let it decide."""
+        self.resolve(signals, at_us, out)
+        facts.ip_status = out.evidence.ip_status
+        facts.serving_status = out.evidence.serving_status
+        facts.home_status = out.evidence.home_status
+        if out.evidence.home_status == OK:
+            facts.home_region = self._fusion._plmns[out.evidence.home_value].candidates[0]
+        table.decide(&out.resolution, facts, &out.verdict)
 
     cdef void resolve(self, const Signals* signals, int64_t at_us, Answer* out) noexcept nogil:
         """The data's way: overrides, tries, evidence, fusion."""

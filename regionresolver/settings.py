@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
     log_format: Literal["json", "text"] = Field("json", description="One line an event, as JSON or for people.")
+    lane: bool = Field(True, description="Answer plain requests for regions and decisions in the compiled lane.")
     access_log: bool = Field(False, description="Log one line a request, without address or query.")
     body_limit_bytes: int = Field(16 * 1024, ge=256, le=16 * 1024 * 1024, description="Largest body of one ping, in bytes.")
     head_timeout_s: Seconds = Field(10.0, description="Seconds for a request's head to arrive.")

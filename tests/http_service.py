@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from regionresolver.resolver import Resolver
 from regionresolver.service.app import make_app
 from regionresolver.service.pages import Pages
+from regionresolver.service.protocol import Fronts
 from regionresolver.service.server import serving
 from regionresolver.service.sockets import listen_tcp
 from regionresolver.service.state import STATE, ServiceState
@@ -19,10 +20,11 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Service:
-    """A running service: where it listens, and its state."""
+    """A running service: where it listens, its state, and what its connections share."""
 
     port: int
     state: ServiceState
+    fronts: Fronts
 
     @property
     def url(self) -> str:
@@ -74,8 +76,8 @@ async def running(resolver: Resolver, settings: Settings | None = None) -> Async
     app = make_app(resolver, settings, page)
     (listeners,) = listen_tcp(LOOPBACK, 0)
     try:
-        async with serving(app, settings, listeners):
-            yield Service(listeners[0].getsockname()[1], app[STATE])
+        async with serving(app, settings, listeners) as acceptor:
+            yield Service(listeners[0].getsockname()[1], app[STATE], acceptor.fronts)
     finally:
         for listener in listeners:
             listener.close()

@@ -25,8 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "index": {"sources", "model", "errors", "_fastpath"},
     "policy": {"sources", "model", "errors", "data", "_fastpath"},
     "resolver": {"policy", "index", "sources", "model", "errors", "data", "_fastpath"},
-    "service": {"resolver", "model", "errors", "settings"},
-    "service.protocol": {"resolver", "model", "errors", "settings", "_fastpath"},
+    "service": {"resolver", "model", "errors", "settings", "service.protocol"},
+    "service.protocol": {"service", "resolver", "model", "errors", "settings", "_fastpath"},
     "cli": {"service", "resolver", "policy", "index", "sources", "model", "errors", "settings", "data"},
     "regionresolver": {"resolver", "model", "errors", "cli"},
 }

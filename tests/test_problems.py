@@ -169,7 +169,7 @@ async def test_a_refusal_instead_of_the_continue_ends_the_connection(service: Se
 async def test_a_client_that_goes_in_the_middle_of_a_body_is_no_error(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     _, writer = await asyncio.open_connection("127.0.0.1", service.port)
-    writer.write(b"POST /v1/decisions HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
+    writer.write(b"POST /v1/resolve HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
     await asyncio.sleep(0.05)
     writer.transport.abort()
     await asyncio.sleep(0.05)
@@ -249,7 +249,7 @@ async def test_a_fault_of_ours_is_a_500_without_details(
 ) -> None:
     with BrokenResolver.open(db=city_database(tmp_path_factory.mktemp("city") / "city.mmdb")) as broken:
         monkeypatch.setattr(BrokenResolver, "is_open", True)
-        async with running(broken) as service, aiohttp.ClientSession(service.url) as client:
+        async with running(broken, Settings(port=0, lane=False)) as service, aiohttp.ClientSession(service.url) as client:
             async with client.get(f"/v1/resolve?{query}", headers={"X-Request-Id": "the-id"}) as response:
                 document = await problem(response)
                 assert (response.status, document["code"], document["request_id"]) == (500, "INTERNAL", "the-id")

@@ -314,7 +314,7 @@ async def test_operations(client: aiohttp.ClientSession, path: str, member: str,
 
 
 async def test_draining_un_readies_and_closes_connections(service: Service, client: aiohttp.ClientSession) -> None:
-    service.state.draining = True
+    service.state.drain()
     async with client.get("/readyz") as response:
         document = await response.json(content_type="application/problem+json")
         assert (response.status, document["code"]) == (503, "DRAINING")

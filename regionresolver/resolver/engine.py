@@ -160,6 +160,11 @@ class Resolver:
         """
         return type(self)(self._index, self._extended, self._plmns, policy, self._vocabulary.any_regions)
 
+    @property
+    def engine(self) -> Engine[Decision]:
+        """The compiled path of this generation, for the service's lane."""
+        return self._engine
+
     def close(self) -> None:
         """Release the mapped image and the private copies of the databases."""
         self._index.close()

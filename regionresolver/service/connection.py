@@ -14,7 +14,7 @@ import logging
 import re
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 from aiohttp.http import StreamWriter
@@ -30,9 +30,9 @@ from regionresolver.service.problems import (
     INTERNAL,
     MAX_HEAD_BYTES,
     METHOD_UNKNOWN,
-    REQUEST_TIMEOUT,
     Handler,
     Problem,
+    head_overdue,
 )
 from regionresolver.service.state import STATE
 from regionresolver.settings import Settings
@@ -48,7 +48,16 @@ FRESH_S = 0.1
 # Enough of a head to tell a request line with a method that the parser does not know from bytes that are no HTTP.
 BEGINNING_BYTES = 1024
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) [!-~]+ HTTP/1\.[01]\r\n")
+# With an owner, which closes idle connections itself, aiohttp's own timer must not fire: it would end one that is busy there.
+NEVER_S = 1e9
 _TOO_MANY_HEADERS = "Too many headers received"  # aiohttp has no type for it
+
+
+class Owner(Protocol):
+    """Who shares a connection with aiohttp's handler, and has to know when an answer is wholly written."""
+
+    def answered(self, *, keep_alive: bool) -> None:
+        """Take note of it; without `keep_alive` the handler ends the connection now."""
 
 
 class Connection(web.RequestHandler):
@@ -65,20 +74,24 @@ class Connection(web.RequestHandler):
         "_head_started",
         "_head_timeout_s",
         "_heads_read",
+        "_owner",
         "_refused",
     )
 
-    def __init__(self, server: web.Server, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, server: web.Server, settings: Settings, loop: asyncio.AbstractEventLoop, owner: Owner | None = None
+    ) -> None:
         """Serve the application behind `server` (an `AppRunner`'s) on one connection."""
         super().__init__(
             server,
             loop=loop,
-            keepalive_timeout=settings.keepalive_timeout_s,
+            keepalive_timeout=settings.keepalive_timeout_s if owner is None else NEVER_S,
             lingering_time=LINGER_S,
             auto_decompress=False,
             access_log=logging.getLogger(logs.ACCESS),
-            access_log_class=logs.AccessLog,
+            access_log_class=logs.AccessLog if owner is None else CompletionLog,
         )
+        self._owner = owner
         self._clock = loop
         self._head_timeout_s = settings.head_timeout_s
         self._head_deadline: asyncio.TimerHandle | None = None
@@ -100,6 +113,7 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the deadline."""
         self._stop_deadline()
+        self._owner = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -125,6 +139,16 @@ class Connection(web.RequestHandler):
         """Say whether a request has begun to arrive and is not answered yet, or is likely to on a fresh connection."""
         fresh = self._heads_read == 0 and self._clock.time() < self._fresh_until
         return not self._refused and (self._busy or self._head_started or fresh)
+
+    def expect_head_by(self, deadline: float) -> None:
+        """Take over a deadline, in the loop's seconds, that runs for a head already."""
+        self._stop_deadline()
+        self._head_deadline = self._clock.call_at(deadline, self._head_overdue)
+
+    def written(self, *, keep_alive: bool) -> None:
+        """Tell the owner that the answer to the request in hand is wholly written."""
+        if self._owner is not None:
+            self._owner.answered(keep_alive=keep_alive)
 
     def head_read(self) -> None:
         """Take note that a request is in hand (called by the first middleware)."""
@@ -176,8 +200,7 @@ class Connection(web.RequestHandler):
         """Close; with 408 when half a head is there, silently when the client never began one."""
         self._head_deadline = None
         if self._head_started and self.transport is not None:
-            problem = Problem(REQUEST_TIMEOUT, f"the head took more than {self._head_timeout_s:g} seconds")
-            self.transport.write(_answer_bytes(problem))
+            self.transport.write(problem_bytes(head_overdue(self._head_timeout_s)))
         self.force_close()
 
     def _refuse_head(self) -> None:
@@ -185,10 +208,26 @@ class Connection(web.RequestHandler):
         self._refused = True
         self._stop_deadline()
         if self.transport is not None:
-            self.transport.write(_answer_bytes(HEAD_TOO_LARGE))
+            self.transport.write(problem_bytes(HEAD_TOO_LARGE))
             if self.transport.can_write_eof():
                 self.transport.write_eof()
         self._head_deadline = self._clock.call_later(LINGER_S, self.force_close)
+
+
+class CompletionLog(logs.AccessLog):
+    """aiohttp's way of saying that an answer is wholly written: its access logger, which is called just then."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Tell the connection; write a line besides when lines are wanted."""
+        if super().enabled:
+            super().log(request, response, time)
+        if isinstance(request.protocol, Connection):
+            request.protocol.written(keep_alive=bool(response.keep_alive))
+
+    @property
+    def enabled(self) -> bool:
+        """Ask to be called always."""
+        return True
 
 
 class Http11Writer(StreamWriter):
@@ -242,7 +281,7 @@ def _is_unknown_method(beginning: bytes) -> bool:
     return match is not None and match[1].decode("ascii") not in hdrs.METH_ALL
 
 
-def _answer_bytes(problem: Problem) -> bytes:
+def problem_bytes(problem: Problem) -> bytes:
     """Give a problem as the bytes of an answer, where there is no request that aiohttp could answer."""
     identity = request_id.taken_or_made([])
     body = problem.document(identity)

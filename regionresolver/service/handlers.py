@@ -48,7 +48,7 @@ async def resolve_ping(request: web.Request) -> web.Response:
     found, explanation = _resolved(state.resolver, explain, **arguments, strict=strict)
     resolution = dataclasses.replace(found, warnings=(*found.warnings, *fields.notices))
     records = _records(state.resolver, ping.get("ip")) if include else None
-    return _json(_document(resolution, explanation, records, id_))
+    return _json(resolve_document(resolution, explanation, records, id_))
 
 
 async def resolve_query(request: web.Request) -> web.Response:
@@ -57,7 +57,7 @@ async def resolve_query(request: web.Request) -> web.Response:
     explain, strict, include = pings.explain(request), pings.strict(request), pings.include_record(request)
     ip, serving, sim = (pings.signal(request, name) for name in ("ip", "serving", "sim"))
     found = _resolved(state.resolver, explain, ip=ip, serving=serving, sim=sim, strict=strict)
-    return _json(_document(*found, _records(state.resolver, ip) if include else None))
+    return _json(resolve_document(*found, _records(state.resolver, ip) if include else None))
 
 
 async def resolve_address(request: web.Request) -> web.Response:
@@ -69,7 +69,7 @@ async def resolve_address(request: web.Request) -> web.Response:
     caching = {"ETag": state.data_etag, "Cache-Control": ADDRESS_CACHE_CONTROL}
     if _is_current(request, state.data_etag):
         return web.Response(status=304, headers=caching)
-    return _json(_document(*found, _records(state.resolver, ip) if include else None), caching)
+    return _json(resolve_document(*found, _records(state.resolver, ip) if include else None), caching)
 
 
 async def resolve_caller(request: web.Request) -> web.Response:
@@ -79,7 +79,7 @@ async def resolve_caller(request: web.Request) -> web.Response:
     forwarded_for, forwarded = (request.headers.getall(name, []) for name in ("X-Forwarded-For", "Forwarded"))
     ip = str(client_address(request.remote, forwarded_for, forwarded, state.settings.trusted_proxies))
     found = _resolved(state.resolver, explain, ip=ip)
-    return _json(_document(*found, _records(state.resolver, ip) if include else None))
+    return _json(resolve_document(*found, _records(state.resolver, ip) if include else None))
 
 
 async def show_policy(request: web.Request) -> web.Response:
@@ -100,10 +100,10 @@ def _resolved(resolver: Resolver, explain: Explain, **arguments: Any) -> tuple[R
     return explanation.resolution, explanation
 
 
-def _document(
+def resolve_document(
     resolution: Resolution,
-    explanation: Explanation | None,
-    records: list[dict[str, object]] | None,
+    explanation: Explanation | None = None,
+    records: list[dict[str, object]] | None = None,
     id_: str | None = None,
 ) -> dict[str, object]:
     """Give a resolution's answer: a decision's members without the policy's, and the records where they were asked for."""

@@ -27,7 +27,7 @@ async def ready(request: web.Request) -> web.Response:
     checks = checks_of(state)
     if all(check["ok"] for check in checks.values()):
         warnings = list(warnings_of(state))
-        return _json({"status": "ready", "worker": state.worker, "checks": checks, "warnings": warnings})
+        return _json({"status": "ready", "worker": state.worker, "checks": checks, "lane": state.lane(), "warnings": warnings})
     kind = DRAINING if state.draining else NOT_READY
     extra = {"worker": state.worker, "checks": checks}
     raise ProblemError(kind, kind.title, headers={"Retry-After": str(RETRY_AFTER_S)}, extra=extra)

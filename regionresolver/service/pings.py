@@ -21,8 +21,8 @@ from regionresolver.service.problems import (
     BODY_TOO_LARGE,
     DUPLICATE_KEY,
     MEDIA_TYPE,
-    REQUEST_TIMEOUT,
     ProblemError,
+    body_overdue,
 )
 
 _JSON_TYPE = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
@@ -108,7 +108,8 @@ async def _read_body(request: web.Request, limit_bytes: int, timeout_s: float) -
                 if len(body) > limit_bytes:
                     raise too_large
     except TimeoutError:
-        raise ProblemError(REQUEST_TIMEOUT, f"the body took more than {timeout_s:g} seconds", close=True) from None
+        overdue = body_overdue(timeout_s)
+        raise ProblemError(overdue.kind, overdue.detail, close=True) from None
     return bytes(body)
 
 

@@ -85,6 +85,17 @@ class Problem:
         return response
 
 
+
+def head_overdue(timeout_s: float) -> Problem:
+    """Give the problem of a head that did not arrive in time."""
+    return Problem(REQUEST_TIMEOUT, f"the head took more than {timeout_s:g} seconds", close=True)
+
+
+def body_overdue(timeout_s: float) -> Problem:
+    """Give the problem of a body that did not arrive in time."""
+    return Problem(REQUEST_TIMEOUT, f"the body took more than {timeout_s:g} seconds", close=True)
+
+
 HEAD_TOO_LARGE = Problem(HEADERS_TOO_LARGE, f"the head is longer than {MAX_HEAD_BYTES} bytes", close=True)
 
 

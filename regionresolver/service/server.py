@@ -6,31 +6,38 @@ finished.
 """
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiohttp import web
 
 from regionresolver.errors import ServeError
+from regionresolver.service import logs
 from regionresolver.service.connection import Connection, answer_in_http11
+from regionresolver.service.protocol import Front, Fronts, why_not
 from regionresolver.service.sockets import BACKLOG
 from regionresolver.service.state import STATE
 from regionresolver.settings import Settings
 
 POLL_S = 0.01
 
+_log = logging.getLogger("regionresolver.service")
+
 
 @dataclass(slots=True)
 class Acceptor:
     """Takes connections from listening sockets for one application.
 
-    `idle_until`: the instant (`time.monotonic`) until which idle connections may live on when the acceptor ends.
+    `fronts` is what the connections share, where they have a lane. `idle_until`: the instant (`time.monotonic`) until which idle connections may live on when the acceptor ends.
     """
 
     connect: Callable[[], asyncio.BaseProtocol]
+    fronts: Fronts
     idle_until: float = 0.0
     _accepting: dict[socket.socket, asyncio.Server] = field(default_factory=dict)
 
@@ -65,7 +72,10 @@ class Acceptor:
 
 @asynccontextmanager
 async def serving(app: web.Application, settings: Settings, listeners: Iterable[socket.socket]) -> AsyncIterator[Acceptor]:
-    """Serve `app` on listening sockets while the context lasts; at its end finish what is in hand, and close them."""
+    """Serve `app` on listening sockets while the context lasts; at its end finish what is in hand, and close them.
+
+    Raises ServeError.
+    """
     loop = asyncio.get_running_loop()
     runner = web.AppRunner(app, shutdown_timeout=settings.shutdown_timeout_s)
     await runner.setup()
@@ -74,19 +84,29 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
         raise ServeError("the application did not start")
     server.request_factory = answer_in_http11(server.request_factory)
 
-    def connect() -> Connection:
-        return Connection(server, settings, loop)
+    state = app[STATE]
+    fronts = Fronts(state.resolver, server, settings, loop)
+    without_lane = await why_not(state.resolver, server, settings)
+    if without_lane is not None:
+        logs.event(_log, logging.WARNING if settings.lane else logging.INFO, "lane_off", why=without_lane)
 
-    acceptor = Acceptor(connect)
+    def connect() -> Front | Connection:
+        return fronts.connect() if without_lane is None else Connection(server, settings, loop)
+
+    state.lane = partial(_tell_lane, fronts, without_lane)
+    state.on_ending = fronts.leave_to_aiohttp
+    fronts.start()
+    acceptor = Acceptor(connect, fronts)
     for listener in listeners:
         await acceptor.accept_from(listener)
     try:
         yield acceptor
     finally:
-        app[STATE].closing = True
+        state.end_connections()
         await acceptor.end()
         await _finish(server, acceptor, settings.shutdown_timeout_s)
         await runner.cleanup()
+        fronts.stop()
 
 
 def _close_queue(listener: socket.socket) -> list[socket.socket]:
@@ -112,12 +132,21 @@ async def _finish(server: web.Server, acceptor: Acceptor, timeout_s: float) -> N
     The first sleep lets the loop read what the kernel has already received on connections that seem idle.
     """
     await asyncio.sleep(POLL_S)
-    while time.monotonic() < acceptor.idle_until and server.connections:  # noqa: ASYNC110 - once in a process's life
+    fronts = acceptor.fronts
+    while time.monotonic() < acceptor.idle_until and (server.connections or fronts.connections):  # noqa: ASYNC110 - once in a life
         await asyncio.sleep(POLL_S)
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and _any_in_hand(server):  # noqa: ASYNC110
+    while time.monotonic() < deadline and _any_in_hand(server, fronts):  # noqa: ASYNC110
         await asyncio.sleep(POLL_S)
 
 
-def _any_in_hand(server: web.Server) -> bool:
-    return any(isinstance(found, Connection) and found.in_hand for found in server.connections)
+def _any_in_hand(server: web.Server, fronts: Fronts) -> bool:
+    return fronts.any_in_hand or any(isinstance(found, Connection) and found.in_hand for found in server.connections)
+
+
+def _tell_lane(fronts: Fronts, without_lane: str | None) -> dict[str, object]:
+    """Say whether there is a lane; how many requests it answered, by route, and left to the slow path, by reason."""
+    if without_lane is not None:
+        return {"on": False, "why": without_lane}
+    answered, declined = fronts.lane.counts()
+    return {"on": True, "answered": answered, "declined": declined}

@@ -1,6 +1,7 @@
 """What the handlers share: the resolver, the settings, the documents that change only with them, and how it ends."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
@@ -22,10 +23,11 @@ class StandingDocument:
 
 @dataclass(slots=True)
 class ServiceState:
-    """The state of one worker. Only the last two change, once, from false to true.
+    """The state of one worker. Only `closing` and `draining` change, once, from false to true.
 
     `closing`: connections end with their next answer, for this worker goes. `draining`: the whole service goes, so that
-    it is not ready any more either.
+    it is not ready any more either. `lane` tells of the compiled lane, as JSON types; `on_ending` is called when
+    connections begin to end.
     """
 
     resolver: Resolver
@@ -37,6 +39,8 @@ class ServiceState:
     _metadata: StandingDocument = field(init=False)
     closing: bool = False
     draining: bool = False
+    lane: Callable[[], dict[str, object]] = lambda: {"on": False, "why": "nothing is served yet"}
+    on_ending: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         """Make the documents. `data_digest` adds a digest to the generation, whose name begins anew at each start."""
@@ -65,6 +69,17 @@ class ServiceState:
     def worker(self) -> dict[str, int]:
         """Which worker this is."""
         return {"index": self.page.worker, "pid": self.page.pid}
+
+
+    def end_connections(self) -> None:
+        """Let every further answer end its connection."""
+        self.closing = True
+        self.on_ending()
+
+    def drain(self) -> None:
+        """Send clients away, and say that the service is not ready."""
+        self.draining = True
+        self.end_connections()
 
 
 STATE = web.AppKey("state", ServiceState)

@@ -152,7 +152,7 @@ class _End:
 
     def _begin(self, command: Command) -> None:
         settings, now = self.worker.settings, time.monotonic()
-        self.state.closing = True
+        self.state.end_connections()
         self.state.page.state = State.ENDING
         self._let_go_of_queues()
         if command is Command.RETIRE:

@@ -1,0 +1,118 @@
+"""The face in C of the lane: the scanner of a request's head, and the answers of one generation."""
+
+cimport cython
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from _fastpath.engine cimport Answer, Engine
+from _fastpath.ping cimport Ping
+from _fastpath.policy_table cimport PolicyTable
+
+cdef enum:
+    HEAD_BYTES_MAX = 8192
+    HEAD_LINES_MAX = 64
+    REQUEST_ID_MAX = 128
+    # A body that the lane waits for; larger ones are streamed by the slow path.
+    BODY_BYTES_MAX = 16384
+    LANG_BYTES_MAX = 35
+    DATE_BYTES = 29
+
+# What the scanner says of the bytes from a request's first one on.
+cdef enum Outcome:
+    MORE = 0        # a beginning of an ODD or CANONICAL head
+    CANONICAL       # every parser reads the head alike, and it asks for what the lane answers
+    ODD             # its end is beyond doubt, but it is not the lane's to answer
+    FOREIGN         # its end, or whether it has one, is for the slow path to say
+
+cdef enum Route:
+    RESOLVE = 0
+    DECIDE
+    ROUTES
+
+# Why a request is not answered here; `REASON_WORDS` has the word of each.
+cdef enum Reason:
+    PLAIN = 0
+    OTHER_PATH
+    HOST
+    CONNECTION
+    HEADER
+    LENGTH
+    FRAMING
+    LIMIT
+    PING
+    DRAINING
+    FAULT
+    REASONS
+
+# A head in place: `request_id` and `query` lie in it. Only `head_bytes` and `body_bytes` are set for an ODD one.
+cdef struct Head:
+    const char* query
+    const char* request_id
+    Py_ssize_t query_bytes
+    Py_ssize_t head_bytes
+    uint64_t body_bytes
+    uint32_t request_id_bytes
+    uint8_t route
+    uint8_t reason
+    uint8_t has_length
+
+# Outside text[0:length] nothing is read.
+cdef int scan(const char* text, Py_ssize_t length, Head* out) noexcept nogil
+
+# All that an answer's text depends on but the ping's id. Compared as bytes: there is no padding.
+cdef struct Key:
+    int32_t rule
+    int32_t shadow_rule
+    uint16_t region
+    uint16_t country
+    uint16_t subdivision
+    uint16_t conflicts
+    uint16_t reason
+    uint8_t confidence
+    uint8_t basis
+    uint8_t invalid
+    uint8_t route
+    uint8_t effect
+    uint8_t shadow_effect
+    uint8_t has_lang
+    uint8_t lang_bytes
+    char lang[LANG_BYTES_MAX + 3]
+
+cdef struct Composed:
+    Key key
+    char* text      # NULL in an empty place
+    uint32_t size
+
+
+@cython.final
+cdef class Lane:
+    cdef Engine _engine
+    cdef object _compose
+    cdef Composed* _composed
+    cdef char* _out
+    cdef Py_ssize_t _used
+    cdef Py_ssize_t _body_limit
+    cdef uint64_t[4] _random
+    cdef uint64_t[ROUTES] _answered
+    cdef uint64_t[REASONS] _declined
+    cdef char[DATE_BYTES] _date
+    cdef readonly uint64_t composed
+    cdef public double idle_deadline
+    cdef public bint is_draining
+
+    cdef int _answer_one(self, const Head* head, const char* body)
+    cdef const Composed* _text_of(self, const Key* key, const Ping* ping, const Answer* answer, PolicyTable table)
+    cdef void _write(self, const Head* head, const Ping* ping, const Composed* composed) noexcept nogil
+
+
+cdef class LaneConnection:
+    cdef readonly Lane lane
+    cdef public object transport
+    cdef public double deadline
+    cdef public bint is_elsewhere
+    cdef public bint is_writing_paused
+    cdef public bint may_be_queued
+    cdef public bint has_asked
+    cdef int _socket
+
+    cdef int _flush(self) except -1
+    cpdef int offer(self, bytes received) except -1

@@ -1,0 +1,44 @@
+from collections.abc import Callable
+from typing import Any, Final, Self, final
+
+from typing_extensions import disjoint_base
+
+from _fastpath.engine import Decided, Engine
+
+MORE_TO_COME: Final[int]
+ODD_REQUEST: Final[int]
+FOREIGN_BYTES: Final[int]
+WRITING_PAUSED: Final[int]
+OUTCOME_WORDS: Final[dict[int, str]]
+ROUTE_WORDS: Final[tuple[str, ...]]
+REASON_WORDS: Final[tuple[str, ...]]
+BODY_LIMIT_BYTES: Final[int]
+
+@final
+class Lane:
+    idle_deadline: float
+    is_draining: bool
+    def __new__(
+        cls, engine: Engine[Any], compose: Callable[[Decided, bool], bytes], seed: bytes, body_limit_bytes: int
+    ) -> Self: ...
+    @property
+    def composed(self) -> int: ...
+    def set_date(self, date: bytes) -> None: ...
+    def counts(self) -> tuple[dict[str, int], dict[str, int]]: ...
+
+@disjoint_base
+class LaneConnection:
+    transport: Any
+    deadline: float
+    is_elsewhere: bool
+    is_writing_paused: bool
+    may_be_queued: bool
+    has_asked: bool
+    def __new__(cls, lane: Lane, *arguments: object) -> Self: ...
+    @property
+    def lane(self) -> Lane: ...
+    def connection_made(self, transport: Any) -> None: ...
+    def data_received(self, received: bytes) -> None: ...
+    def offer(self, received: bytes) -> int: ...
+
+def scan_head(text: bytes) -> tuple[str, str, str | None, int, int, bytes | None, bytes | None]: ...

@@ -1,0 +1,657 @@
+# cython: boundscheck=False, wraparound=False
+# Earned by `scan`, which compares before every read, with indices of tables that are one byte; by `Lane._write`, behind
+# whose `_used` there is room for the longest answer; and by the sizes that Lane.__cinit__ checks.
+"""The lane: complete, canonical requests of two paths are answered here, and everything else is left untouched.
+
+The grammar is far narrower than RFC 9112, so that every parser reads what is accepted alike:
+
+    request   = ( "GET /v1/resolve?" query / "POST /v1/decisions" ) " HTTP/1.1" CRLF *( line CRLF ) CRLF [ body ]
+    line      = name ":" OWS value OWS          name = 1*( ALPHA / DIGIT / "-" )      value = *( visible ASCII / SP / HTAB )
+    Host      exactly one, of letters, digits, ".", "-" and "_", or an IPv6 address in brackets, with or without a port
+    Content-Length      not with GET; exactly one with POST, of 1 to 19 digits without a leading 0
+    Content-Type        with POST none, or application/json, in no charset or in UTF-8
+    X-Request-Id        none, or one of 1 to 128 visible characters
+    Connection          none, or keep-alive
+
+`scan` reads a head once and says one of four things: MORE to come, CANONICAL, ODD (the head is of the grammar above in a
+wider sense, so the end of the request is beyond doubt, but it is for somebody else to answer) or FOREIGN (Transfer-Encoding,
+Expect, Upgrade, HTTP/1.0, bytes that are no HTTP: the slow path has to find out itself). What it says depends on the bytes
+alone, never on the segments in which they came: a beginning of a request is MORE or what the whole will be.
+
+An answer is a head with four holes and a text that was composed once, by the same Python that answers on the slow path,
+for each distinct set of ids that the compiled engine gives: so both paths cannot differ. The ping's own id is the first
+member of every document, and is put in front of the text.
+
+`Lane` belongs to one event loop. `LaneConnection` is the base of an asyncio protocol (regionresolver/service/protocol.py):
+it offers what is received to the lane, sends the answers of a segment together, and hands what is left to its subclass.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport INT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from _fastpath.engine cimport Answer, Engine, now_us
+from _fastpath.fusion cimport INVALID
+from _fastpath.ping cimport Ping, ping_from_json, ping_from_query
+from _fastpath.policy_table cimport PolicyTable
+
+cdef extern from "<sys/socket.h>" nogil:
+    int MSG_DONTWAIT, MSG_NOSIGNAL
+    Py_ssize_t send(int socket, const void* bytes, size_t size, int flags)
+
+cdef enum:
+    METHOD_CHARACTERS_MAX = 16
+    CONTENT_LENGTH_DIGITS_MAX = 19
+    # A line of the status document's size and a text that a policy's message makes long; beyond it, the slow path answers.
+    TEXT_BYTES_MAX = 16384
+    # What one answer may need: the text, the holes' contents and the head around them.
+    ANSWER_BYTES_MAX = 20480
+    OUT_BYTES = 131072
+    # Texts that are kept: a power of two. About 60 bytes each, and what the texts have.
+    COMPOSED_PLACES = 4096
+    KEY_WORDS = 8
+    RANDOM_SEED_BYTES = 32
+    REQUEST_ID_DIGITS = 32
+
+# How far a part of a head could be read.
+cdef enum Step:
+    STEP_DONE = 0
+    STEP_SHORT      # the bytes end within it
+    STEP_BAD        # it is none
+
+# Headers that may come once.
+cdef enum:
+    SEEN_HOST = 1
+    SEEN_TYPE = 2
+    SEEN_REQUEST_ID = 4
+
+# What `LaneConnection.left_over` is told beside an Outcome.
+cdef enum:
+    PAUSED = 4
+
+MORE_TO_COME, ODD_REQUEST, FOREIGN_BYTES, WRITING_PAUSED = MORE, ODD, FOREIGN, PAUSED
+OUTCOME_WORDS = {MORE: "more", CANONICAL: "canonical", ODD: "odd", FOREIGN: "foreign"}
+ROUTE_WORDS = ("resolve", "decisions")
+REASON_WORDS = (
+    "", "other_path", "host", "connection", "header", "length", "framing", "limit", "ping", "draining", "fault",
+)
+BODY_LIMIT_BYTES = BODY_BYTES_MAX
+
+# The members that stand before every text, in JSON; `id` is null where the ping has none.
+cdef bytes NO_ID = b'{"id":null'
+
+cdef const char* HEAD_TO_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+cdef const char* LENGTH_TO_DATE = b"\r\nDate: "
+cdef const char* DATE_TO_ID = b"\r\nServer: regionresolver\r\nX-Request-Id: "
+cdef const char* ID_TO_BODY = b'\r\nCache-Control: no-store\r\n\r\n{"id":'
+cdef const char* DIGITS = b"0123456789abcdef"
+
+# 1 for the bytes of a header's name that the lane takes, 2 for the other characters of a token (RFC 9110, section 5.6.2).
+cdef uint8_t[256] token
+# 1 for visible ASCII, the blank and the tab: what a header's value may have.
+cdef uint8_t[256] field
+# 1 for visible ASCII.
+cdef uint8_t[256] visible
+# 1 for what the name in a Host may have.
+cdef uint8_t[256] host_name
+
+
+cdef void fill_tables() noexcept:
+    cdef int byte
+    for byte in range(256):
+        letter_or_digit = byte < 0x80 and chr(byte).isalnum()
+        token[byte] = 1 if letter_or_digit or byte == b"-"[0] else 2 if byte in b"!#$%&'*+.^_`|~" else 0
+        visible[byte] = 0x21 <= byte <= 0x7E
+        field[byte] = visible[byte] or byte in b" \t"
+        host_name[byte] = letter_or_digit or byte in b".-_"
+
+
+fill_tables()
+
+
+# --- the scanner
+
+cdef int scan(const char* text, Py_ssize_t length, Head* out) noexcept nogil:
+    """Read the head of the request that begins here, as far as it is there."""
+    cdef const char* at = text
+    cdef const char* end = text + (length if length < HEAD_BYTES_MAX else HEAD_BYTES_MAX)
+    cdef uint32_t seen = 0
+    cdef int step, _line
+    memset(out, 0, sizeof(Head))
+    step = request_line(&at, end, out)
+    for _line in range(HEAD_LINES_MAX + 1):
+        if step != STEP_DONE:
+            break
+        if at < end and at[0] == b"\r":
+            step = line_end(&at, end)
+            break
+        step = header_line(&at, end, &seen, out)
+    else:
+        return foreign(LIMIT, out)
+    if step == STEP_BAD:
+        return foreign(FRAMING, out)
+    if step == STEP_SHORT:
+        return MORE if length < HEAD_BYTES_MAX else foreign(LIMIT, out)
+    if not seen & SEEN_HOST:
+        note(HOST, out)
+    if out.route == DECIDE and not out.has_length or out.route == RESOLVE and out.has_length:
+        note(LENGTH, out)
+    out.head_bytes = at - text
+    return CANONICAL if out.reason == PLAIN else ODD
+
+
+cdef inline int foreign(uint8_t reason, Head* out) noexcept nogil:
+    out.reason = reason
+    return FOREIGN
+
+
+cdef inline void note(uint8_t reason, Head* out) noexcept nogil:
+    """Keep the first reason against answering here."""
+    if out.reason == PLAIN:
+        out.reason = reason
+
+
+cdef inline int line_end(const char** at, const char* end) noexcept nogil:
+    """Read CRLF."""
+    return expected(at, end, b"\r\n", 2)
+
+
+cdef inline int expected(const char** at, const char* end, const char* wanted, Py_ssize_t size) noexcept nogil:
+    """Read exactly these bytes."""
+    cdef Py_ssize_t there = end - at[0] if end - at[0] < size else size
+    if memcmp(at[0], wanted, there) != 0:
+        return STEP_BAD
+    if there < size:
+        return STEP_SHORT
+    at[0] += size
+    return STEP_DONE
+
+
+cdef int request_line(const char** at, const char* end, Head* out) noexcept nogil:
+    """Read method, target and version; `at` is then behind the line."""
+    cdef const char* target
+    if end - at[0] >= 16 and memcmp(at[0], b"GET /v1/resolve?", 16) == 0:
+        at[0] += 16
+        out.route, out.query = RESOLVE, at[0]
+        skip(at, end, visible)
+        out.query_bytes = at[0] - out.query
+    elif end - at[0] >= 19 and memcmp(at[0], b"POST /v1/decisions ", 19) == 0:
+        at[0] += 18
+        out.route = DECIDE
+    else:
+        out.route = ROUTES
+        note(OTHER_PATH, out)
+        if read_method(at, end) != STEP_DONE:
+            return STEP_BAD if at[0] < end else STEP_SHORT
+        target = at[0]
+        skip(at, end, visible)
+        if at[0] < end and at[0] == target:
+            return STEP_BAD
+    return expected(at, end, b" HTTP/1.1\r\n", 11)
+
+
+cdef inline void skip(const char** at, const char* end, const uint8_t* table) noexcept nogil:
+    """Pass over the bytes that a table marks."""
+    cdef const char* here = at[0]
+    while here < end and table[<uint8_t>here[0]]:
+        here += 1
+    at[0] = here
+
+
+cdef int read_method(const char** at, const char* end) noexcept nogil:
+    """Read a method and the blank behind it; `at` is at the end where the bytes are too few. CONNECT makes a tunnel."""
+    cdef const char* start = at[0]
+    while at[0] < end and (b"A" <= at[0][0] <= b"Z" or at[0][0] == b"-"):
+        if at[0] - start == METHOD_CHARACTERS_MAX:
+            return STEP_BAD
+        at[0] += 1
+    if at[0] == end:
+        return STEP_SHORT
+    if at[0][0] != b" " or at[0] == start or is_word(start, at[0] - start, b"connect", 7):
+        return STEP_BAD
+    at[0] += 1
+    return STEP_DONE
+
+
+cdef inline int header_line(const char** at, const char* end, uint32_t* seen, Head* out) noexcept nogil:
+    """Read one header with its CRLF, and note what it says."""
+    cdef const char* name = at[0]
+    cdef const char* value
+    cdef const char* value_end
+    cdef Py_ssize_t name_bytes
+    cdef int step
+    skip(at, end, token)
+    name_bytes = at[0] - name
+    if at[0] == end:
+        return STEP_SHORT
+    if name_bytes == 0 or at[0][0] != b":":
+        return STEP_BAD
+    at[0] += 1
+    while at[0] < end and (at[0][0] == b" " or at[0][0] == b"\t"):
+        at[0] += 1
+    value = at[0]
+    skip(at, end, field)
+    value_end = at[0]
+    while value_end > value and ((value_end - 1)[0] == b" " or (value_end - 1)[0] == b"\t"):
+        value_end -= 1
+    step = line_end(at, end)
+    if step == STEP_DONE:
+        step = note_header(name, name_bytes, value, value_end - value, seen, out)
+    return step
+
+
+cdef inline bint is_word(const char* text, Py_ssize_t size, const char* word, Py_ssize_t word_size) noexcept nogil:
+    """Compare with a word in lower case, whatever the case of the text.
+
+    What the bit makes a "-", "/", "=" or digit of are control characters, which no text has that comes here.
+    """
+    cdef Py_ssize_t i
+    if size != word_size:
+        return False
+    for i in range(size):
+        if (text[i] | 0x20) != word[i]:
+            return False
+    return True
+
+
+cdef int note_header(
+    const char* name, Py_ssize_t name_bytes, const char* value, Py_ssize_t value_bytes, uint32_t* seen, Head* out
+) noexcept nogil:
+    """Act on the headers that say where a request ends, and on those that its answer depends on."""
+    cdef Py_ssize_t i
+    for i in range(name_bytes):
+        if token[<uint8_t>name[i]] != 1:
+            note(HEADER, out)
+    if name_bytes == 4 and is_word(name, name_bytes, b"host", 4):
+        if seen[0] & SEEN_HOST or not is_host(value, value_bytes):
+            note(HOST, out)
+        seen[0] |= SEEN_HOST
+    elif name_bytes == 10 and is_word(name, name_bytes, b"connection", 10):
+        if is_word(value, value_bytes, b"close", 5):
+            note(CONNECTION, out)
+        elif not is_word(value, value_bytes, b"keep-alive", 10):
+            return STEP_BAD
+    elif name_bytes == 12 and is_word(name, name_bytes, b"content-type", 12):
+        if out.route == DECIDE and (seen[0] & SEEN_TYPE or not is_json(value, value_bytes)):
+            note(HEADER, out)
+        seen[0] |= SEEN_TYPE
+    elif name_bytes == 12 and is_word(name, name_bytes, b"x-request-id", 12):
+        if seen[0] & SEEN_REQUEST_ID or not is_request_id(value, value_bytes):
+            note(HEADER, out)
+        seen[0] |= SEEN_REQUEST_ID
+        out.request_id, out.request_id_bytes = value, <uint32_t>value_bytes
+    elif name_bytes == 14 and is_word(name, name_bytes, b"content-length", 14):
+        if out.has_length or not read_length(value, value_bytes, &out.body_bytes):
+            return STEP_BAD
+        out.has_length = True
+    elif name_bytes == 16 and is_word(name, name_bytes, b"content-encoding", 16) or (
+        name_bytes == 7 and is_word(name, name_bytes, b"trailer", 7)
+    ):
+        note(HEADER, out)
+    elif (
+        name_bytes == 17 and is_word(name, name_bytes, b"transfer-encoding", 17)
+        or name_bytes == 6 and is_word(name, name_bytes, b"expect", 6)
+        or name_bytes == 7 and is_word(name, name_bytes, b"upgrade", 7)
+        or name_bytes == 16 and is_word(name, name_bytes, b"proxy-connection", 16)
+    ):
+        return STEP_BAD
+    return STEP_DONE
+
+
+cdef bint is_host(const char* value, Py_ssize_t size) noexcept nogil:
+    """Tell whether a value is a name or an IPv6 address in brackets, with or without a port of at most five digits."""
+    cdef const char* at = value
+    cdef const char* end = value + size
+    cdef const char* port
+    if size and value[0] == b"[":
+        at += 1
+        while at < end and (b"0" <= at[0] <= b"9" or b"a" <= (at[0] | 0x20) <= b"f" or at[0] == b":"):
+            at += 1
+        if at == end or at[0] != b"]" or at == value + 1:
+            return False
+        at += 1
+    else:
+        skip(&at, end, host_name)
+        if at == value:
+            return False
+    if at == end:
+        return True
+    if at[0] != b":":
+        return False
+    port = at + 1
+    at = port
+    while at < end and b"0" <= at[0] <= b"9":
+        at += 1
+    return at == end and 1 <= at - port <= 5
+
+
+cdef bint is_json(const char* value, Py_ssize_t size) noexcept nogil:
+    """Tell whether a media type is JSON, in UTF-8 if it says in what."""
+    return is_word(value, size, b"application/json", 16) or (
+        16 < size and value[16] == b";" and is_word(value, 16, b"application/json", 16) and (
+            is_word(value + 17, size - 17, b"charset=utf-8", 13)
+            or value[17] == b" " and is_word(value + 18, size - 18, b"charset=utf-8", 13)
+        )
+    )
+
+
+cdef bint is_request_id(const char* value, Py_ssize_t size) noexcept nogil:
+    cdef const char* at = value
+    skip(&at, value + size, visible)
+    return 0 < size <= REQUEST_ID_MAX and at == value + size
+
+
+cdef bint read_length(const char* value, Py_ssize_t size, uint64_t* out) noexcept nogil:
+    """Read a length; 19 digits fit into 64 bits, and with a head before it what is accepted fits into 63."""
+    cdef Py_ssize_t i
+    if not 0 < size <= CONTENT_LENGTH_DIGITS_MAX or value[0] == b"0" and size > 1:
+        return False
+    out[0] = 0
+    for i in range(size):
+        if not b"0" <= value[i] <= b"9":
+            return False
+        out[0] = out[0] * 10 + <uint64_t>(value[i] - <char>b"0")
+    return out[0] <= INT64_MAX - HEAD_BYTES_MAX
+
+
+# --- the answers
+
+cdef inline uint64_t rotated(uint64_t word, int by) noexcept nogil:
+    return word << by | word >> (64 - by)
+
+
+cdef uint64_t next_random(uint64_t* state) noexcept nogil:
+    """xoshiro256++ (Blackman and Vigna, 2019): request ids have to differ, not to be secret."""
+    cdef uint64_t result = rotated(state[0] + state[3], 23) + state[0]
+    cdef uint64_t shifted = state[1] << 17
+    state[2] ^= state[0]
+    state[3] ^= state[1]
+    state[1] ^= state[2]
+    state[0] ^= state[3]
+    state[2] ^= shifted
+    state[3] = rotated(state[3], 45)
+    return result
+
+
+cdef inline uint64_t hash_of(const Key* key) noexcept nogil:
+    """Mix the eight words of a key."""
+    cdef uint64_t[KEY_WORDS] words
+    cdef uint64_t mixed = 0
+    cdef int i
+    memcpy(words, key, sizeof(words))
+    for i in range(KEY_WORDS):
+        mixed = rotated(mixed ^ words[i], 29) * <uint64_t>0x9E3779B97F4A7C15
+    return mixed ^ mixed >> 32
+
+
+cdef inline char* put(char* at, const void* text, Py_ssize_t size) noexcept nogil:
+    memcpy(at, text, size)
+    return at + size
+
+
+cdef inline char* put_number(char* at, uint64_t number) noexcept nogil:
+    cdef char[20] digits
+    cdef int first = 20
+    while True:
+        first -= 1
+        digits[first] = DIGITS[number % 10]
+        number //= 10
+        if number == 0:
+            break
+    return put(at, &digits[first], 20 - first)
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Lane:
+    """The answers of one event loop's connections.
+
+    `compose(decided, is_decision)` gives an answer's JSON with `"id":null` first; `seed` are 32 random bytes.
+    A POST with more than `body_limit_bytes` is left to the slow path. While `is_draining` everything is.
+    """
+
+    def __cinit__(self, Engine engine not None, compose, bytes seed not None, Py_ssize_t body_limit_bytes):
+        if len(seed) != RANDOM_SEED_BYTES or not any(seed):
+            raise ValueError(f"a seed of {RANDOM_SEED_BYTES} bytes that are not all 0 is needed")
+        if sizeof(Key) != 8 * KEY_WORDS:
+            raise AssertionError("the key has padding, which is compared")
+        memcpy(self._random, PyBytes_AS_STRING(seed), RANDOM_SEED_BYTES)
+        self._engine, self._compose = engine, compose
+        self._body_limit = min(max(body_limit_bytes, 0), BODY_BYTES_MAX)
+        self._composed = <Composed*>calloc(COMPOSED_PLACES, sizeof(Composed))
+        self._out = <char*>malloc(OUT_BYTES)
+        if self._composed == NULL or self._out == NULL:
+            raise MemoryError
+        memset(self._date, b" "[0], DATE_BYTES)
+
+    def __dealloc__(self):
+        cdef int i
+        if self._composed != NULL:
+            for i in range(COMPOSED_PLACES):
+                free(self._composed[i].text)
+        free(self._composed)
+        free(self._out)
+
+    def set_date(self, bytes date not None):
+        """Set the Date of the answers from now on, 29 bytes of RFC 9110's IMF-fixdate."""
+        if len(date) != DATE_BYTES:
+            raise ValueError("a date has 29 bytes")
+        memcpy(self._date, PyBytes_AS_STRING(date), DATE_BYTES)
+
+    def counts(self):
+        """Return how many requests were answered, by route, and how many declined, by reason."""
+        cdef int i
+        answered = {ROUTE_WORDS[i]: self._answered[i] for i in range(ROUTES)}
+        return answered, {REASON_WORDS[i]: self._declined[i] for i in range(1, REASONS)}
+
+    cdef int _answer_one(self, const Head* head, const char* body):
+        """Answer a canonical request into the output; else say why not."""
+        cdef Ping ping
+        cdef Answer answer
+        cdef Key key
+        cdef const Composed* composed
+        cdef PolicyTable table = None
+        memset(&key, 0, sizeof(Key))
+        memset(&answer, 0, sizeof(Answer))
+        key.route = head.route
+        if head.route == RESOLVE:
+            if ping_from_query(head.query, head.query_bytes, &ping) != 0:
+                return PING
+            self._engine.resolve(&ping.signals, &answer)
+        else:
+            if ping_from_json(body, <Py_ssize_t>head.body_bytes, &ping) != 0 or ping.lang_bytes > LANG_BYTES_MAX:
+                return PING
+            table = self._engine._table_of(now_us())
+            self._engine.answer(&ping.signals, &ping.facts, table, &answer)
+            key.rule, key.effect, key.reason = answer.verdict.rule, answer.verdict.effect, answer.verdict.reason
+            key.shadow_rule, key.shadow_effect = answer.verdict.shadow_rule, answer.verdict.shadow_effect
+            if ping.lang != NULL:
+                key.has_lang, key.lang_bytes = True, <uint8_t>ping.lang_bytes
+                memcpy(key.lang, ping.lang, ping.lang_bytes)
+        key.region, key.country, key.subdivision = (
+            answer.resolution.region, answer.resolution.country, answer.resolution.subdivision
+        )
+        key.conflicts, key.confidence, key.basis = (
+            answer.resolution.conflicts, answer.resolution.confidence, answer.resolution.basis
+        )
+        key.invalid = (
+            (ping.signals.ip_status == INVALID) | (ping.signals.serving_status == INVALID) << 1
+            | (ping.signals.home_status == INVALID) << 2
+        )
+        composed = self._text_of(&key, &ping, &answer, table)
+        if composed == NULL:
+            return FAULT
+        self._write(head, &ping, composed)
+        self._answered[head.route] += 1
+        return PLAIN
+
+    cdef const Composed* _text_of(self, const Key* key, const Ping* ping, const Answer* answer, PolicyTable table):
+        """Find the text of an answer, composing it when it is not kept; NULL when that failed."""
+        cdef uint64_t first = hash_of(key) & (COMPOSED_PLACES - 1)
+        cdef Composed* place = &self._composed[first]
+        cdef Composed* other = &self._composed[first ^ 1]
+        cdef Composed swapped
+        cdef bytes text
+        if place.text != NULL and memcmp(&place.key, key, sizeof(Key)) == 0:
+            return place
+        if other.text != NULL and memcmp(&other.key, key, sizeof(Key)) == 0:
+            return other
+        lang = None if ping.lang == NULL else ping.lang[:ping.lang_bytes].decode("ascii")
+        try:
+            text = self._compose(self._engine.told(&ping.signals, answer, table, lang), key.route == DECIDE)
+        except Exception:  # the slow path answers, and tells what is wrong
+            return NULL
+        if not text.startswith(NO_ID) or len(text) > TEXT_BYTES_MAX:
+            return NULL
+        # The newest goes to its own place, what was there to the neighbour's.
+        swapped = other[0]
+        other[0] = place[0]
+        place[0] = swapped
+        free(place.text)
+        place.size = <uint32_t>(len(text) - len(NO_ID))
+        place.text = <char*>malloc(place.size)
+        if place.text == NULL:
+            return NULL
+        memcpy(place.text, PyBytes_AS_STRING(text) + len(NO_ID), place.size)
+        place.key = key[0]
+        self.composed += 1
+        return place
+
+    cdef void _write(self, const Head* head, const Ping* ping, const Composed* composed) noexcept nogil:
+        """Write head and document behind what is written already."""
+        cdef char* at = self._out + self._used
+        cdef uint64_t[2] random
+        cdef uint64_t id_bytes = 4 if ping.id == NULL else 2 + ping.id_bytes
+        cdef int i
+        at = put(at, HEAD_TO_LENGTH, 65)
+        at = put_number(at, 6 + id_bytes + composed.size)
+        at = put(at, LENGTH_TO_DATE, 8)
+        at = put(at, self._date, DATE_BYTES)
+        at = put(at, DATE_TO_ID, 40)
+        if head.request_id != NULL:
+            at = put(at, head.request_id, head.request_id_bytes)
+        else:
+            random[0], random[1] = next_random(self._random), next_random(self._random)
+            for i in range(REQUEST_ID_DIGITS):
+                at[i] = DIGITS[random[i >> 4] >> (4 * (i & 15)) & 15]
+            at += REQUEST_ID_DIGITS
+        at = put(at, ID_TO_BODY, 35)
+        if ping.id == NULL:
+            at = put(at, b"null", 4)
+        else:
+            at[0] = b'"'
+            at = put(at + 1, ping.id, ping.id_bytes)
+            at[0] = b'"'
+            at += 1
+        at = put(at, composed.text, composed.size)
+        self._used = at - self._out
+
+
+@cython.auto_pickle(False)
+cdef class LaneConnection:
+    """A connection whose bytes are offered to the lane first. A subclass defines:
+
+    `received_elsewhere(received)`, for what comes while `is_elsewhere`, and `left_over(received, at, outcome, size)`, for
+    what the lane leaves: from `at` on there is a request of `size` bytes that is ODD_REQUEST, the beginning of one that is
+    MORE_TO_COME (`size` is 0 until its head is whole), FOREIGN_BYTES, or anything at all while WRITING_PAUSED.
+    `deadline` is in the loop's seconds. Set `may_be_queued` after a write to the transport that was not the lane's.
+    """
+
+    def __cinit__(self, Lane lane not None, *arguments):
+        self.lane = lane
+        self._socket = -1
+
+    def connection_made(self, transport):
+        """Take the transport, and its socket: as long as nothing waits in the transport, answers are sent directly."""
+        self.transport = transport
+        found = transport.get_extra_info("socket")
+        self._socket = -1 if found is None else found.fileno()
+
+    def data_received(self, bytes received not None):
+        """Answer what the lane can answer, in one write; the subclass gets the rest."""
+        if self.is_elsewhere:
+            self.received_elsewhere(received)
+        else:
+            self.offer(received)
+
+    cpdef int offer(self, bytes received) except -1:
+        """Answer the canonical requests at the beginning of the bytes; the subclass gets the rest."""
+        cdef Lane lane = self.lane
+        cdef const char* text = PyBytes_AS_STRING(received)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(received), at = 0, whole = 0
+        cdef int outcome = MORE
+        cdef Head head
+        while at < size:
+            whole = 0
+            outcome = scan(text + at, size - at, &head)
+            if outcome == CANONICAL:
+                whole = head.head_bytes + <Py_ssize_t>head.body_bytes
+                if lane.is_draining:
+                    head.reason = DRAINING
+                elif head.body_bytes > <uint64_t>lane._body_limit:
+                    head.reason = LENGTH
+                elif size - at < whole:
+                    outcome = MORE
+                    break
+                else:
+                    head.reason = lane._answer_one(&head, text + at + head.head_bytes)
+                if head.reason == PLAIN:
+                    at += whole
+                    if lane._used <= OUT_BYTES - ANSWER_BYTES_MAX:
+                        continue
+                    self._flush()
+                    if not self.is_writing_paused:
+                        continue
+                    outcome = PAUSED
+                    break
+                outcome = ODD
+            if outcome == ODD:
+                whole = head.head_bytes + <Py_ssize_t>head.body_bytes
+            if outcome != MORE:
+                lane._declined[head.reason] += 1
+            break
+        if at:
+            self.has_asked = True
+            self.deadline = lane.idle_deadline
+            if lane._used:
+                self._flush()
+        if at < size:
+            self.left_over(received, at, outcome, whole)
+        return 0
+
+    cdef int _flush(self) except -1:
+        """Send the answers that are written; what the socket does not take at once goes to the transport."""
+        cdef Lane lane = self.lane
+        cdef Py_ssize_t size = lane._used, sent = 0
+        lane._used = 0
+        if self.may_be_queued and self.transport.get_write_buffer_size() == 0:
+            self.may_be_queued = False
+        if self._socket >= 0 and not self.may_be_queued:
+            sent = send(self._socket, lane._out, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent == size:
+                return 0
+            if sent < 0:
+                sent = 0    # full, or gone: the transport finds out
+        self.may_be_queued = True
+        self.transport.write(PyBytes_FromStringAndSize(lane._out + sent, size - sent))
+        return 0
+
+
+# --- the face in Python, for tests
+
+def scan_head(bytes text not None):
+    """Scan the head at the beginning of some bytes.
+
+    Returns (outcome, reason, route or None, head bytes, body bytes, query or None, request id or None) in words.
+    """
+    cdef Head head
+    cdef int outcome = scan(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), &head)
+    if outcome == MORE or outcome == FOREIGN:
+        return OUTCOME_WORDS[outcome], REASON_WORDS[head.reason], None, 0, 0, None, None
+    return (
+        OUTCOME_WORDS[outcome], REASON_WORDS[head.reason], None if head.route == ROUTES else ROUTE_WORDS[head.route],
+        head.head_bytes, head.body_bytes, None if head.query == NULL else head.query[:head.query_bytes],
+        None if head.request_id == NULL else head.request_id[:head.request_id_bytes],
+    )
