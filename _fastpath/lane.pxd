@@ -14,6 +14,7 @@ cdef enum:
     # A body that the lane waits for; larger ones are streamed by the slow path.
     BODY_BYTES_MAX = 16384
     LANG_BYTES_MAX = 35
+    REMEMBERED_BYTES_MAX = 1024
     DATE_BYTES = 29
 
 # What the scanner says of the bytes from a request's first one on.
@@ -77,20 +78,31 @@ cdef struct Key:
     uint8_t lang_bytes
     char lang[LANG_BYTES_MAX + 3]
 
+# A text and what it depends on, in one piece of memory: the text lies behind it.
 cdef struct Composed:
     Key key
-    char* text      # NULL in an empty place
-    uint32_t size
+    uint64_t size
+
+cdef struct Place:
+    uint64_t hash
+    Composed* composed      # NULL in an empty place
+
+# The header lines that came last, up to and with the blank line: clients repeat theirs. What they come to is kept too.
+cdef struct Remembered:
+    char text[REMEMBERED_BYTES_MAX]
+    Py_ssize_t size         # 0 without any
+    Head head
 
 
 @cython.final
 cdef class Lane:
     cdef Engine _engine
     cdef object _compose
-    cdef Composed* _composed
+    cdef Place* _places
     cdef char* _out
     cdef Py_ssize_t _used
     cdef Py_ssize_t _body_limit
+    cdef Remembered _remembered
     cdef uint64_t[4] _random
     cdef uint64_t[ROUTES] _answered
     cdef uint64_t[REASONS] _declined
@@ -99,6 +111,7 @@ cdef class Lane:
     cdef public double idle_deadline
     cdef public bint is_draining
 
+    cdef int _scan(self, const char* text, Py_ssize_t length, Head* out) noexcept nogil
     cdef int _answer_one(self, const Head* head, const char* body)
     cdef const Composed* _text_of(self, const Key* key, const Ping* ping, const Answer* answer, PolicyTable table)
     cdef void _write(self, const Head* head, const Ping* ping, const Composed* composed) noexcept nogil

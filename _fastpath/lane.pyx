@@ -386,6 +386,11 @@ cdef inline uint64_t hash_of(const Key* key) noexcept nogil:
     return mixed ^ mixed >> 32
 
 
+cdef inline bint is_kept(const Place* place, uint64_t hash, const Key* key) noexcept nogil:
+    """Tell whether a place has the text of a key; where the hashes are equal, the keys decide."""
+    return place.composed != NULL and place.hash == hash and memcmp(&place.composed.key, key, sizeof(Key)) == 0
+
+
 cdef inline char* put(char* at, const void* text, Py_ssize_t size) noexcept nogil:
     memcpy(at, text, size)
     return at + size
@@ -420,18 +425,18 @@ cdef class Lane:
         memcpy(self._random, PyBytes_AS_STRING(seed), RANDOM_SEED_BYTES)
         self._engine, self._compose = engine, compose
         self._body_limit = min(max(body_limit_bytes, 0), BODY_BYTES_MAX)
-        self._composed = <Composed*>calloc(COMPOSED_PLACES, sizeof(Composed))
+        self._places = <Place*>calloc(COMPOSED_PLACES, sizeof(Place))
         self._out = <char*>malloc(OUT_BYTES)
-        if self._composed == NULL or self._out == NULL:
+        if self._places == NULL or self._out == NULL:
             raise MemoryError
         memset(self._date, b" "[0], DATE_BYTES)
 
     def __dealloc__(self):
         cdef int i
-        if self._composed != NULL:
+        if self._places != NULL:
             for i in range(COMPOSED_PLACES):
-                free(self._composed[i].text)
-        free(self._composed)
+                free(self._places[i].composed)
+        free(self._places)
         free(self._out)
 
     def set_date(self, bytes date not None):
@@ -445,6 +450,29 @@ cdef class Lane:
         cdef int i
         answered = {ROUTE_WORDS[i]: self._answered[i] for i in range(ROUTES)}
         return answered, {REASON_WORDS[i]: self._declined[i] for i in range(1, REASONS)}
+
+    cdef int _scan(self, const char* text, Py_ssize_t length, Head* out) noexcept nogil:
+        """Scan a head; of lines that are those of the request before, byte for byte, what they come to is known.
+
+        Lines with a request id do not come twice. What lines come to depends on the route and on nothing else before
+        them, and where they end on themselves alone.
+        """
+        cdef Remembered* last = &self._remembered
+        cdef const char* at = text
+        cdef int outcome
+        memset(out, 0, sizeof(Head))
+        if request_line(&at, text + length, out) == STEP_DONE and out.route == last.head.route and (
+            0 < last.size <= length - (at - text) and at - text + last.size <= HEAD_BYTES_MAX
+            and memcmp(at, last.text, last.size) == 0
+        ):
+            out.head_bytes = at - text + last.size
+            out.body_bytes, out.has_length = last.head.body_bytes, last.head.has_length
+            return CANONICAL
+        outcome = scan(text, length, out)
+        if outcome == CANONICAL and out.request_id == NULL and out.head_bytes - (at - text) <= REMEMBERED_BYTES_MAX:
+            last.size, last.head = out.head_bytes - (at - text), out[0]
+            memcpy(last.text, at, last.size)
+        return outcome
 
     cdef int _answer_one(self, const Head* head, const char* body):
         """Answer a canonical request into the output; else say why not."""
@@ -489,15 +517,16 @@ cdef class Lane:
 
     cdef const Composed* _text_of(self, const Key* key, const Ping* ping, const Answer* answer, PolicyTable table):
         """Find the text of an answer, composing it when it is not kept; NULL when that failed."""
-        cdef uint64_t first = hash_of(key) & (COMPOSED_PLACES - 1)
-        cdef Composed* place = &self._composed[first]
-        cdef Composed* other = &self._composed[first ^ 1]
-        cdef Composed swapped
+        cdef uint64_t hash = hash_of(key)
+        cdef Place* place = &self._places[hash & (COMPOSED_PLACES - 1)]
+        cdef Place* other = &self._places[hash & (COMPOSED_PLACES - 1) ^ 1]
+        cdef Composed* composed
+        cdef Py_ssize_t size
         cdef bytes text
-        if place.text != NULL and memcmp(&place.key, key, sizeof(Key)) == 0:
-            return place
-        if other.text != NULL and memcmp(&other.key, key, sizeof(Key)) == 0:
-            return other
+        if is_kept(place, hash, key):
+            return place.composed
+        if is_kept(other, hash, key):
+            return other.composed
         lang = None if ping.lang == NULL else ping.lang[:ping.lang_bytes].decode("ascii")
         try:
             text = self._compose(self._engine.told(&ping.signals, answer, table, lang), key.route == DECIDE)
@@ -505,19 +534,18 @@ cdef class Lane:
             return NULL
         if not text.startswith(NO_ID) or len(text) > TEXT_BYTES_MAX:
             return NULL
-        # The newest goes to its own place, what was there to the neighbour's.
-        swapped = other[0]
-        other[0] = place[0]
-        place[0] = swapped
-        free(place.text)
-        place.size = <uint32_t>(len(text) - len(NO_ID))
-        place.text = <char*>malloc(place.size)
-        if place.text == NULL:
+        size = len(text) - len(NO_ID)
+        composed = <Composed*>malloc(sizeof(Composed) + size)
+        if composed == NULL:
             return NULL
-        memcpy(place.text, PyBytes_AS_STRING(text) + len(NO_ID), place.size)
-        place.key = key[0]
+        composed.key, composed.size = key[0], <uint64_t>size
+        memcpy(<char*>(composed + 1), PyBytes_AS_STRING(text) + len(NO_ID), size)
+        # The newest goes to its own place, what was there to the neighbour's.
+        free(other.composed)
+        other[0] = place[0]
+        place.hash, place.composed = hash, composed
         self.composed += 1
-        return place
+        return composed
 
     cdef void _write(self, const Head* head, const Ping* ping, const Composed* composed) noexcept nogil:
         """Write head and document behind what is written already."""
@@ -545,7 +573,7 @@ cdef class Lane:
             at = put(at + 1, ping.id, ping.id_bytes)
             at[0] = b'"'
             at += 1
-        at = put(at, composed.text, composed.size)
+        at = put(at, composed + 1, <Py_ssize_t>composed.size)
         self._used = at - self._out
 
 
@@ -585,7 +613,7 @@ cdef class LaneConnection:
         cdef Head head
         while at < size:
             whole = 0
-            outcome = scan(text + at, size - at, &head)
+            outcome = lane._scan(text + at, size - at, &head)
             if outcome == CANONICAL:
                 whole = head.head_bytes + <Py_ssize_t>head.body_bytes
                 if lane.is_draining:
