@@ -16,7 +16,7 @@ geolite := build/geolite2-2018
 geolite_city := $(geolite)/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLite2-City.mmdb
 accuracy_at := --at 2026-11-22T12:00:00Z
 
-.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup compare-index accuracy accuracy-docs label-pings package \
+.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup bench-http compare-index accuracy accuracy-docs label-pings package \
 	embedded-db clean
 .DELETE_ON_ERROR:
 
