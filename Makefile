@@ -53,6 +53,9 @@ bench: $(VENV)/.dev  ## run the benchmarks of the stages, ARGS="--benchmark-max-
 bench-lookup: $(VENV)/.bench-lookup $(dbip)/.fetched  ## every form of a lookup against its peers, ARGS="--quick" (needs npm; docs/benchmarks.md)
 	$(bin)/python -m benchmarks.lookup $(ARGS)
 
+bench-http: $(VENV)/.run  ## requests a second: we, with and without the lane, and others (apt: nginx libnginx-mod-http-geoip2 haproxy)
+	$(bin)/python -m benchmarks.http_servers --json build/bench/http.json
+
 accuracy: $(VENV)/.run  ## how often the answers are right, on the shipped labelled pings and the embedded database
 	$(bin)/python -m benchmarks.accuracy $(accuracy_at)
 
