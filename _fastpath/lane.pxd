@@ -1,7 +1,7 @@
 """The face in C of the lane: the scanner of a request's head, and the answers of one generation."""
 
 cimport cython
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from _fastpath.engine cimport Answer, Engine
 from _fastpath.ping cimport Ping
@@ -14,6 +14,7 @@ cdef enum:
     # A body that the lane waits for; larger ones are streamed by the slow path.
     BODY_BYTES_MAX = 16384
     LANG_BYTES_MAX = 35
+    NO_LANG = 0xFF
     REMEMBERED_BYTES_MAX = 1024
     DATE_BYTES = 29
 
@@ -59,10 +60,12 @@ cdef struct Head:
 # Outside text[0:length] nothing is read.
 cdef int scan(const char* text, Py_ssize_t length, Head* out) noexcept nogil
 
-# All that an answer's text depends on but the ping's id. Compared as bytes: there is no padding.
+# All that an answer's text depends on but the ping's id. Compared as bytes: there is no padding. `epoch` counts the tables
+# of the policy that were met, for what every answer of a table carries; it is 0 without one.
 cdef struct Key:
     int32_t rule
     int32_t shadow_rule
+    uint32_t epoch
     uint16_t region
     uint16_t country
     uint16_t subdivision
@@ -74,9 +77,8 @@ cdef struct Key:
     uint8_t route
     uint8_t effect
     uint8_t shadow_effect
-    uint8_t has_lang
-    uint8_t lang_bytes
-    char lang[LANG_BYTES_MAX + 3]
+    uint8_t lang_bytes      # NO_LANG without one
+    char lang[LANG_BYTES_MAX]
 
 # A text and what it depends on, in one piece of memory: the text lies behind it.
 cdef struct Composed:
@@ -97,6 +99,8 @@ cdef struct Remembered:
 @cython.final
 cdef class Lane:
     cdef Engine _engine
+    cdef PolicyTable _table
+    cdef uint32_t _epoch
     cdef object _compose
     cdef Place* _places
     cdef char* _out
@@ -112,8 +116,10 @@ cdef class Lane:
     cdef public bint is_draining
 
     cdef int _scan(self, const char* text, Py_ssize_t length, Head* out) noexcept nogil
-    cdef int _answer_one(self, const Head* head, const char* body)
-    cdef const Composed* _text_of(self, const Key* key, const Ping* ping, const Answer* answer, PolicyTable table)
+    cdef int _answer_one(self, const Head* head, const char* body, int64_t at_us)
+    cdef const Composed* _text_of(
+        self, const Key* key, const Ping* ping, const Answer* answer, PolicyTable table, int64_t at_us
+    )
     cdef void _write(self, const Head* head, const Ping* ping, const Composed* composed) noexcept nogil
 
 

@@ -28,7 +28,7 @@ it offers what is received to the lane, sends the answers of a segment together,
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport INT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -423,7 +423,7 @@ cdef class Lane:
         if sizeof(Key) != 8 * KEY_WORDS:
             raise AssertionError("the key has padding, which is compared")
         memcpy(self._random, PyBytes_AS_STRING(seed), RANDOM_SEED_BYTES)
-        self._engine, self._compose = engine, compose
+        self._engine, self._table, self._compose = engine, None, compose
         self._body_limit = min(max(body_limit_bytes, 0), BODY_BYTES_MAX)
         self._places = <Place*>calloc(COMPOSED_PLACES, sizeof(Place))
         self._out = <char*>malloc(OUT_BYTES)
@@ -474,8 +474,8 @@ cdef class Lane:
             memcpy(last.text, at, last.size)
         return outcome
 
-    cdef int _answer_one(self, const Head* head, const char* body):
-        """Answer a canonical request into the output; else say why not."""
+    cdef int _answer_one(self, const Head* head, const char* body, int64_t at_us):
+        """Answer a canonical request into the output, as of an instant; else say why not."""
         cdef Ping ping
         cdef Answer answer
         cdef Key key
@@ -487,16 +487,21 @@ cdef class Lane:
         if head.route == RESOLVE:
             if ping_from_query(head.query, head.query_bytes, &ping) != 0:
                 return PING
-            self._engine.resolve(&ping.signals, &answer)
+            self._engine.resolve(&ping.signals, at_us, &answer)
         else:
             if ping_from_json(body, <Py_ssize_t>head.body_bytes, &ping) != 0 or ping.lang_bytes > LANG_BYTES_MAX:
                 return PING
-            table = self._engine._table_of(now_us())
-            self._engine.answer(&ping.signals, &ping.facts, table, &answer)
+            table = self._engine._table_of(at_us)
+            if table is not self._table:
+                self._table = table
+                self._epoch += 1
+            key.epoch = self._epoch
+            self._engine.answer(&ping.signals, &ping.facts, table, at_us, &answer)
             key.rule, key.effect, key.reason = answer.verdict.rule, answer.verdict.effect, answer.verdict.reason
             key.shadow_rule, key.shadow_effect = answer.verdict.shadow_rule, answer.verdict.shadow_effect
+            key.lang_bytes = NO_LANG
             if ping.lang != NULL:
-                key.has_lang, key.lang_bytes = True, <uint8_t>ping.lang_bytes
+                key.lang_bytes = <uint8_t>ping.lang_bytes
                 memcpy(key.lang, ping.lang, ping.lang_bytes)
         key.region, key.country, key.subdivision = (
             answer.resolution.region, answer.resolution.country, answer.resolution.subdivision
@@ -508,14 +513,16 @@ cdef class Lane:
             (ping.signals.ip_status == INVALID) | (ping.signals.serving_status == INVALID) << 1
             | (ping.signals.home_status == INVALID) << 2
         )
-        composed = self._text_of(&key, &ping, &answer, table)
+        composed = self._text_of(&key, &ping, &answer, table, at_us)
         if composed == NULL:
             return FAULT
         self._write(head, &ping, composed)
         self._answered[head.route] += 1
         return PLAIN
 
-    cdef const Composed* _text_of(self, const Key* key, const Ping* ping, const Answer* answer, PolicyTable table):
+    cdef const Composed* _text_of(
+        self, const Key* key, const Ping* ping, const Answer* answer, PolicyTable table, int64_t at_us
+    ):
         """Find the text of an answer, composing it when it is not kept; NULL when that failed."""
         cdef uint64_t hash = hash_of(key)
         cdef Place* place = &self._places[hash & (COMPOSED_PLACES - 1)]
@@ -529,7 +536,7 @@ cdef class Lane:
             return other.composed
         lang = None if ping.lang == NULL else ping.lang[:ping.lang_bytes].decode("ascii")
         try:
-            text = self._compose(self._engine.told(&ping.signals, answer, table, lang), key.route == DECIDE)
+            text = self._compose(self._engine.told(&ping.signals, answer, table, at_us, lang), key.route == DECIDE)
         except Exception:  # the slow path answers, and tells what is wrong
             return NULL
         if not text.startswith(NO_ID) or len(text) > TEXT_BYTES_MAX:
@@ -610,6 +617,7 @@ cdef class LaneConnection:
         cdef const char* text = PyBytes_AS_STRING(received)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(received), at = 0, whole = 0
         cdef int outcome = MORE
+        cdef int64_t at_us = now_us()
         cdef Head head
         while at < size:
             whole = 0
@@ -624,7 +632,7 @@ cdef class LaneConnection:
                     outcome = MORE
                     break
                 else:
-                    head.reason = lane._answer_one(&head, text + at + head.head_bytes)
+                    head.reason = lane._answer_one(&head, text + at + head.head_bytes, at_us)
                 if head.reason == PLAIN:
                     at += whole
                     if lane._used <= OUT_BYTES - ANSWER_BYTES_MAX:

@@ -288,8 +288,7 @@ def head_of(body: bytes) -> bytes:
 def show(results: dict[str, dict[str, list[dict[str, float]]]], options: argparse.Namespace) -> None:
     """Print medians with their spreads, and the CPU a request against the floor's."""
     print(f"{options.connections} connections, {options.pipeline} requests on each, {options.rounds} x {options.seconds:g} s")
-    titles = {"": 6, "server": 9}, {"CPU us/request": 15, "floor/it": 10, "requests/s": 16, "core": 6, "p50 us": 8, "p99 us": 8}
-    print("".join([*map(str.ljust, *zip(*titles[0].items(), strict=True)), *map(str.rjust, *zip(*titles[1].items(), strict=True))]))
+    print(f"{'':6}{'server':9}{'CPU us/request':>15}{'floor/it':>10}{'requests/s':>16}{'core':>6}{'p50 us':>8}{'p99 us':>8}")
     for case, found in results.items():
         floor = statistics.median(one["cpu_us"] for one in found["floor"]) if "floor" in found else None
         for name, rounds in found.items():

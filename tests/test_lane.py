@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import datetime as dt
 import json
 import os
 import random
@@ -16,6 +17,7 @@ import orjson
 import pytest
 
 from _fastpath.lane import REASON_WORDS, Lane, scan_head
+from regionresolver import Resolver
 from regionresolver.resolver.documents import decision_document
 from regionresolver.service import protocol
 from regionresolver.service.connection import Connection
@@ -24,11 +26,11 @@ from regionresolver.settings import Settings
 from tests.fuzz import fuzz_lane
 from tests.http_service import LOOPBACK, Answer, Service, parse_answer, running
 from tests.paths import SHARED
+from tests.worlds import city_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
-
-    from regionresolver import Resolver
+    from pathlib import Path
 
 ID = b"X-Request-Id: the-id\r\n"
 GET = b"GET /v1/resolve?ip=84.0.1.1 HTTP/1.1\r\nHost: a\r\n" + ID + b"\r\n"
@@ -301,6 +303,71 @@ async def test_what_is_answered_depends_on_nothing_that_was_asked_before(service
     assert service.fronts.lane.composed - composed > 4096
 
 
+OVERRIDES = """
+[[networks]]
+id = "lab"
+network = "10.1.0.0/16"
+region = "CU"
+owner = "activation@example.com"
+reason = "ticket 17"
+expires = "never"
+
+[[plmns]]
+id = "old"
+plmn = "214-07"
+region = "CU"
+owner = "activation@example.com"
+reason = "ticket 18"
+expires = 2020-01-01
+"""
+
+async def test_overrides_hold_in_the_lane_and_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.toml").write_text(OVERRIDES)
+    database = city_database(tmp_path / "city.mmdb")
+    with Resolver.open(db=database, catalogue=tmp_path / "catalogue.toml") as resolver:
+        async with running(resolver) as service, running(resolver, Settings(port=0, lane=False)) as without:
+            for ping in ({"ip": "10.1.2.3"}, {"serving": "21407"}, {"ip": "10.1.2.3", "serving": "21407"}, {"ip": "10.2.2.3"}):
+                request = post(orjson.dumps(ping)) + LAST
+                assert await in_lane(service, [request]) == await in_aiohttp(without, [request])
+            hits = {found.override.id: found.hits for found in resolver.overrides}
+            assert hits == {"lab": 4, "old": 0}
+
+
+LIFTED = """
+[policy]
+name = "lifted"
+version = 1
+
+[[rules]]
+id = "cuba"
+when = {{ region = ["CU"] }}
+effect = "deny"
+reason = "REGION_NOT_PERMITTED"
+effective = {{ from = 2021-08-31T00:00:00Z, until = {until} }}
+
+[messages.REGION_NOT_PERMITTED]
+en = "Not here."
+"""
+
+
+async def test_the_calendar_of_the_policy_holds_in_the_lane(tmp_path: Path) -> None:
+    """Texts are composed anew for each table of the policy: what all its answers carry is no part of the ids."""
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+    (tmp_path / "policy.toml").write_text(LIFTED.format(until=until.isoformat()))
+    other = post(b'{"serving":"21401"}')
+    with Resolver.open(db=city_database(tmp_path / "city.mmdb"), policy=tmp_path / "policy.toml") as resolver:
+        async with running(resolver) as service, running(resolver, Settings(port=0, lane=False)) as without:
+            decisions = []
+            for wait_s in (0.0, 0.0, 1.05, 0.0):
+                await asyncio.sleep(wait_s)
+                raw = POST + other + LAST
+                found = await in_lane(service, [raw])
+                assert found == await in_aiohttp(without, [raw])
+                decisions.append(re.findall(rb'"decision":"(\w+)"', found))
+            assert decisions == [[b"deny", b"allow"], [b"deny", b"allow"], [b"allow", b"allow"], [b"allow", b"allow"]]
+            assert service.fronts.lane.composed == 4
+
+
 async def test_a_fault_in_composing_is_answered_by_the_slow_path(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> bytes:
         raise RuntimeError
@@ -453,7 +520,7 @@ async def test_answers_wait_for_a_client_that_does_not_read(service: Service) ->
     sent = 0
     for _ in range(400):
         try:
-            sent += client.send(GET * 1000)
+            sent += client.send((GET * 1000)[sent % len(GET) :])
         except BlockingIOError:
             if (front := next(iter(service.fronts.connections))).is_writing_paused:
                 break
@@ -476,9 +543,10 @@ async def test_a_client_that_never_reads_is_ended(resolver: Resolver) -> None:
     async with running(resolver, Settings(port=0, keepalive_timeout_s=0.2)) as service:
         client = socket.create_connection((LOOPBACK, service.port))
         client.setblocking(False)
+        sent = 0
         while not any(front.is_writing_paused for front in service.fronts.connections):
             with suppress(BlockingIOError):
-                client.send(GET * 1000)
+                sent += client.send((GET * 1000)[sent % len(GET) :])
             await asyncio.sleep(0.005)
         await until(lambda: not service.fronts.connections)
         client.close()
