@@ -33,7 +33,8 @@ _log = logging.getLogger("regionresolver.service")
 class Acceptor:
     """Takes connections from listening sockets for one application.
 
-    `fronts` is what the connections share, where they have a lane. `idle_until`: the instant (`time.monotonic`) until which idle connections may live on when the acceptor ends.
+    `fronts` is what the connections share, where they have a lane. `idle_until`: the instant (`time.monotonic`) until which
+    idle connections may live on when the acceptor ends.
     """
 
     connect: Callable[[], asyncio.BaseProtocol]
