@@ -98,9 +98,10 @@ class Server:
     rounds: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
     def cpu_ns(self) -> int:
-        """Return what its threads have run so far."""
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir())
+        """Return what the threads of the process and its children have run so far."""
+        main = Path(f"/proc/{self.process.pid}/task/{self.process.pid}")
+        tasks = [Path(f"/proc/{pid}/task") for pid in (self.process.pid, *(main / "children").read_text().split())]
+        return sum(int((task / "schedstat").read_text().split()[0]) for found in tasks for task in found.iterdir())
 
 
 def build(name: str) -> Path:
@@ -171,7 +172,8 @@ def run(name: str, command: list[str | Path], stack: ExitStack, port: int, stdin
 def start_ours(*flags: str) -> Callable[[str, ExitStack, Path, bytes], Server | None]:
     def start(name: str, stack: ExitStack, _: Path, __: bytes) -> Server:
         port = free_port()
-        return run(name, [sys.executable, "-m", "regionresolver", "serve", "--port", str(port), *flags], stack, port)
+        serve: list[str | Path] = [sys.executable, "-m", "regionresolver", "serve", "--workers", "1"]
+        return run(name, [*serve, "--port", str(port), *flags], stack, port)
 
     return start
 

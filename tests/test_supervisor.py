@@ -64,7 +64,7 @@ def gone(pid: int) -> bool:
     """Say whether a process has ended (one that nobody has reaped yet has)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return True
 
 
