@@ -35,7 +35,8 @@ from libc.string cimport memcmp, memcpy, memset
 from _fastpath.engine cimport Answer, Engine, now_us
 from _fastpath.fusion cimport INVALID
 from _fastpath.ping cimport Ping, ping_from_json, ping_from_query
-from _fastpath.policy_table cimport PolicyTable
+from _fastpath.policy_table cimport DENY, PolicyTable
+from _fastpath.tally cimport count
 
 cdef extern from "<sys/socket.h>" nogil:
     int MSG_DONTWAIT, MSG_NOSIGNAL
@@ -516,6 +517,8 @@ cdef class Lane:
         composed = self._text_of(&key, &ping, &answer, table, at_us)
         if composed == NULL:
             return FAULT
+        if head.route == DECIDE:
+            count(self._engine._tally, answer.verdict.effect == DENY)
         self._write(head, &ping, composed)
         self._answered[head.route] += 1
         return PLAIN

@@ -368,6 +368,14 @@ async def test_the_calendar_of_the_policy_holds_in_the_lane(tmp_path: Path) -> N
             assert service.fronts.lane.composed == 4
 
 
+async def test_the_breaker_counts_the_decisions_of_the_lane(service: Service) -> None:
+    totals = service.state.resolver.breaker._totals
+    decided, denied = totals()
+    await in_lane(service, [POST + post(b'{"serving":"21401"}') + GET + LAST])
+    assert answered(service) == 3
+    assert totals() == (decided + 2, denied + 1)
+
+
 async def test_a_fault_in_composing_is_answered_by_the_slow_path(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> bytes:
         raise RuntimeError
