@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 import itertools
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -158,6 +158,42 @@ def test_overrides_come_with_operator_and_source(resolver: Resolver) -> None:
     table = PlmnTable.load(catalogue=Catalogue.load())
     assert (home.source, home.date) == (table.sources["wikipedia"].title, table.sources["wikipedia"].date)
     assert resolver.explain(serving="36801").overrides == ()
+
+
+CATALOGUE = """
+[[networks]]
+id = "lab"
+network = "203.0.113.7/32"
+region = "UA-43"
+owner = "activation@example.com"
+reason = "ticket 17"
+expires = "never"
+[[plmns]]
+id = "depot"
+plmn = "999-40"
+region = "CU"
+owner = "activation@example.com"
+reason = "ticket 18"
+expires = "never"
+"""
+
+
+def test_an_operators_overrides_are_named_with_owner_and_reason(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.toml").write_text(CATALOGUE, encoding="utf-8")
+    with Resolver.open(db=city_database(tmp_path / "city.mmdb"), catalogue=tmp_path / "catalogue.toml") as overridden:
+        decision = overridden.decide(ip="203.0.113.7", serving="99940", sim="25034")
+    explanation = decision.explanation
+    assert [(one.signal, one.match, one.regions, one.note, one.source) for one in explanation.overrides] == [
+        ("serving_plmn", "999-40", ("CU",), "ticket 18", "override depot of activation@example.com"),
+        ("home_plmn", "250-34", ("crimea",), None, explanation.overrides[1].source),
+        ("ip", "203.0.113.0/24", ("UA-43",), "ticket 17", "override lab of activation@example.com"),
+    ]
+    listed = cast("list[dict[str, object]]", decision_document(decision, "reasons")["overrides"])
+    assert [(one["match"], one["confidence"], one["date"] is None) for one in listed] == [
+        ("999-40", 0.95, True),
+        ("250-34", 0.95, False),
+        ("203.0.113.0/24", None, True),
+    ]
 
 
 # The policy's part

@@ -421,7 +421,7 @@ def test_the_setting_reaches_every_command(tmp_path: Path, monkeypatch: pytest.M
     decided = json.loads(run(main, ["decide", *options, "--ip", "203.0.113.9", "--json", "--explain", "reasons"]).stdout)
     assert (decided["decision"], decided["region"], decided["evidence"][0]["override"]["id"]) == ("deny", "UA-43", "lab")
     tree = run(main, ["decide", *options, "--ip", "203.0.113.9", "--explain"]).stdout
-    assert "by the override lab of activation@example.com: ticket 17" in tree
+    assert "203.0.113.0/24 is a network in UA-43; ticket 17 (override lab of activation@example.com)" in tree
     assert "override:lab: UA-43" in tree
     policy = tmp_path / "policy.toml"
     policy.write_text(

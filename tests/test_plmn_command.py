@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regionresolver import Resolver
+from regionresolver.resolver.extended import open_catalogue
+from regionresolver.resolver.plmns import KnownPlmns, find_plmn, read_plmn
 from regionresolver.sources.catalogue import Catalogue
 from regionresolver.sources.plmn import PlmnTable
 from tests.paths import SHARED
 from tests.test_cli import invoke
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CATALOGUE = Catalogue.load()
 TABLE = PlmnTable.load(catalogue=CATALOGUE)
@@ -40,6 +47,7 @@ def test_an_override_with_everything_that_is_known() -> None:
         "sort": None,
         "exact": False,
         "source": {"key": "wikipedia", "title": source.title, "date": source.date.isoformat()},
+        "override": None,
         "fallback": {
             "plmn": "250",
             "match": "250",
@@ -55,6 +63,7 @@ def test_an_override_with_everything_that_is_known() -> None:
                 "title": TABLE.sources["itu-mcc"].title,
                 "date": TABLE.sources["itu-mcc"].date.isoformat(),
             },
+            "override": None,
         },
         "notes": [],
     }
@@ -139,6 +148,77 @@ def test_every_row_of_the_table_is_found_by_its_own_digits() -> None:
         assert (document["plmn"], document["match"], document["kind"]) == (row.text, row.prefix, row.kind)
         assert [region["code"] for region in document["regions"]] == list(row.candidates)
         assert (document["fallback"] is not None) == (row.kind == "override")
+
+
+OVERRIDES = [
+    ("campus", "999-40", '"DE"', '"never"'),
+    ("russia", "250", '"DE"', "2099-12-31"),
+    ("ended", "250-33", '"FR"', "2020-12-31"),
+    ("exact", "250-34", '["FR", "ES"]', "2099-12-31\nexact = true"),
+    ("three", "250-341", '"AT"', "2099-12-31"),
+    ("named", "250-60", '"crimea"', "2099-12-31"),
+]
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> str:
+    file = tmp_path / "catalogue.toml"
+    file.write_text(
+        "".join(
+            f'[[plmns]]\nid = "{name}"\nplmn = "{plmn}"\nregion = {region}\n'
+            f'owner = "radio@example.com"\nreason = "ticket [b]17[/b]"\nexpires = {end}\n'
+            for name, plmn, region, end in OVERRIDES
+        ),
+        encoding="utf-8",
+    )
+    return str(file)
+
+
+def test_an_operators_override_is_named_with_owner_reason_and_end(catalogue: str) -> None:
+    (campus,) = documents("--catalogue", catalogue, "999-40")
+    said = {"id": "campus", "owner": "radio@example.com", "reason": "ticket [b]17[/b]", "expires": "never"}
+    assert (campus["status"], campus["kind"], campus["override"], campus["source"]) == ("ok", "override", said, None)
+    assert (campus["fallback"]["sort"], campus["fallback"]["override"]) == ("private", None)
+    shown = invoke("plmn", "--catalogue", catalogue, "999-40", "--mcc", "250")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    text = " ".join(shown.stdout.split())
+    assert "override campus of radio@example.com, for ever: ticket [b]17[/b]" in text
+    assert "override russia of radio@example.com, until 2099-12-31 00:00Z" in text
+    assert "ended" not in text
+    assert documents("999-40") != [campus], "without the file it is a private network"
+
+
+def test_the_setting_of_the_environment_counts(catalogue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGIONRESOLVER_CATALOGUE", catalogue)
+    assert documents("999-40")[0]["override"]["id"] == "campus"
+
+
+def test_without_an_override_the_next_wider_one_speaks(catalogue: str) -> None:
+    found = documents("--catalogue", catalogue, "250-33", "250-01", "250-34", "250341", "250-342")
+    assert [(one["match"], one["override"] and one["override"]["id"]) for one in found] == [
+        ("25033", None), ("250", "russia"), ("25034", "exact"), ("250341", "three"), ("250", "russia"),
+    ]  # fmt: skip
+    assert [(one["fallback"]["match"], one["fallback"]["override"] and one["fallback"]["override"]["id"]) for one in found] == [
+        ("250", "russia"), ("250", None), ("25034", None), ("25034", None), ("250", None),
+    ]  # fmt: skip
+
+
+def test_what_is_told_is_what_decides(catalogue: str) -> None:
+    extended = open_catalogue(catalogue)
+    known = KnownPlmns(PlmnTable.load(catalogue=extended.catalogue), extended, dt.datetime.now(dt.UTC))
+    with Resolver.open(catalogue=catalogue) as resolver:
+        for row in known.rows(""):
+            tried = {(row.prefix + tail)[:6] for tail in ("", "00", "01", "1", "9")}
+            for digits in (one for one in tried if len(one) > 4):
+                for is_imsi, resolution in ((False, resolver.resolve(serving=digits)), (True, resolver.resolve(sim=digits))):
+                    (evidence,) = resolution.evidence
+                    parsed = read_plmn(digits, "imsi" if is_imsi else "plmn")
+                    assert parsed is not None
+                    finding = find_plmn(parsed, known, is_imsi=is_imsi)
+                    assert finding.row is not None
+                    assert (finding.row.prefix, finding.row.candidates) == (evidence.match, evidence.candidates)
+                    override = known.override_of(finding.row)
+                    assert (override and override.id) == (evidence.override and evidence.override.id)
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,6 @@ def _add_region(tree: Tree, explanation: Explanation) -> None:
         for override in explanation.overrides:
             if override.signal is evidence.signal:
                 leaf.add(Text(_override_line(override)))
-        if evidence.override:
-            by = evidence.override
-            leaf.add(Text(f"by the override {by.id} of {by.owner}: {by.reason}"))
         for answer in evidence.sources:
             leaf.add(Text(f"{answer.source}: {answer.subdivision_code or answer.country_code or 'nothing'}"))
 

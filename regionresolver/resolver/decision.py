@@ -28,6 +28,7 @@ from regionresolver.model import (
 )
 from regionresolver.policy.table import from_microseconds
 from regionresolver.resolver.explanation import explain
+from regionresolver.resolver.extended import written_prefix
 
 if TYPE_CHECKING:
     from _fastpath.address import Canonical
@@ -130,6 +131,8 @@ class Words:
         self.vocabulary = vocabulary
         self.policy = policy
         self._index = index
+        # The engine's own: it is there as long as a decision is, also when the index is closed.
+        self._trie = index.trie
         self._plmns = plmns
         self._extended = extended
         self._generation = generation
@@ -137,7 +140,8 @@ class Words:
 
     def explained(self, decided: Decided) -> Explanation:
         """Explain an answer for which no policy was asked."""
-        return explain(self.resolution(decided, whole=True), self._overrides(decided), self.vocabulary.catalogue)
+        resolution = self.resolution(decided, whole=True)
+        return explain(resolution, self._overrides(decided, resolution), self.vocabulary.catalogue)
 
     def decision_explained(self, decision: Decision) -> Explanation:
         """Explain a decision: its region, and why each rule did or did not match."""
@@ -150,7 +154,7 @@ class Words:
         policy = self.policy if decision.rows is self.policy.timeline.rows else self.policy.standing_back
         return explain(
             resolution,
-            self._overrides(decision),
+            self._overrides(decision, resolution),
             self.vocabulary.catalogue,
             policy.outcome(verdict, resolution),
             policy.traces(resolution, facts, from_microseconds(at_us)),
@@ -207,25 +211,24 @@ class Words:
             override=override,
         )
 
-    def _overrides(self, decided: Decided) -> tuple[AppliedOverride, ...]:
-        found = ((Signal.SERVING_PLMN, decided.serving_evidence[1]), (Signal.HOME_PLMN, decided.home_evidence[1]))
-        # An operator's own override stands in the evidence itself.
-        of_table = ((signal, value) for signal, value in found if value and self._plmn_override(value) is None)
-        rows = [(signal, self._plmns.rows[value - 1]) for signal, value in of_table]
-        return tuple(
-            AppliedOverride(
-                signal,
-                row.text,
-                row.candidates,
-                row.confidence,
-                row.operator,
-                row.note,
-                self._plmns.sources[row.source].title,
-                row.date,
-            )
-            for signal, row in rows
-            if row.kind == "override"
+    def _overrides(self, decided: Decided, resolution: Resolution) -> tuple[AppliedOverride, ...]:
+        """Tell what spoke before the databases and the MCCs did: the operator's overrides, and rows of the PLMN table."""
+        values = {Signal.SERVING_PLMN: decided.serving_evidence[1], Signal.HOME_PLMN: decided.home_evidence[1]}
+        found = (
+            _operators(evidence, evidence.override)
+            if evidence.override is not None
+            else self._tables(evidence.signal, values.get(evidence.signal, 0))
+            for evidence in resolution.evidence
         )
+        return tuple(override for override in found if override is not None)
+
+    def _tables(self, signal: Signal, value: int) -> AppliedOverride | None:
+        row = self._plmns.rows[value - 1] if value else None
+        if row is None or row.kind != "override":
+            return None
+        source = self._plmns.sources[row.source]
+        words = (row.operator, row.note, source.title, source.date)
+        return AppliedOverride(signal, row.text, row.candidates, row.confidence, *words)
 
     def _plmn_override(self, value: int) -> Override | None:
         """Return the operator's override that a PLMN's value stands for, None for a row of the table."""
@@ -265,7 +268,7 @@ class Words:
             SIGNAL_ALONE["ip_override" if subdivision else "ip"] / 100,
             used=bool(used & SIGNAL_BITS[Signal.IP]),
             detail=canonical.special,
-            sources=(said, *self._answers(self._index.trie.find(canonical))) if whole else (),
+            sources=(said, *self._answers(self._trie.find(canonical))) if whole else (),
             override=override,
         )
 
@@ -280,6 +283,14 @@ class Words:
         if not networks:
             return None
         return _cut(max(networks, key=_prefix_len), canonical)
+
+
+def _operators(evidence: Evidence, override: Override) -> AppliedOverride:
+    """Tell an override of the operator's as the rows of the PLMN table are told."""
+    # The evidence's own match: the prefix of a network may be a whole address.
+    match = written_prefix(override.kind, evidence.match or "")
+    source = f"override {override.id} of {override.owner}"
+    return AppliedOverride(evidence.signal, match, override.regions, override.confidence, None, override.reason, source, None)
 
 
 def _cut(network: str, canonical: Canonical) -> str:

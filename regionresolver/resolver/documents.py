@@ -107,9 +107,7 @@ def _evidence(evidence: Evidence) -> dict[str, object]:
         "sources": source_documents(evidence),
     }
     if evidence.override is not None:
-        # Without its prefix, which may be a whole address.
-        named = override_document(evidence.override)
-        document["override"] = {key: named[key] for key in ("id", "owner", "reason", "expires")}
+        document["override"] = override_words(evidence.override)
     return document
 
 
@@ -130,8 +128,14 @@ def _override(override: AppliedOverride) -> dict[str, object]:
         "operator": override.operator,
         "note": override.note,
         "source": override.source,
-        "date": override.date.isoformat(),
+        "date": override.date.isoformat() if override.date else None,
     }
+
+
+def override_words(override: Override) -> dict[str, object]:
+    """Return an override's name, and on whose word and until when it holds; without its prefix, which may be an address."""
+    document = override_document(override)
+    return {key: document[key] for key in ("id", "owner", "reason", "expires")}
 
 
 def override_document(override: Override) -> dict[str, object]:

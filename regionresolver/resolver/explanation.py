@@ -1,8 +1,8 @@
 """Why an answer is what it is, in sentences about this very ping.
 
-In: a resolution with its whole evidence, the rows of the PLMN table that overrode their MCC, and what the policy made of
-it. Out: an `Explanation`, which the HTTP document, the tree of `decide --explain` and the library all show. The rows
-and the conflicts are those of docs/fusion.md; no sentence holds anything of the ping but what the evidence holds.
+In: a resolution with its whole evidence, the overrides that spoke for its signals, and what the policy made of it. Out:
+an `Explanation`, which the HTTP document, the tree of `decide --explain` and the library all show. The rows and the
+conflicts are those of docs/fusion.md; no sentence holds anything of the ping but what the evidence holds.
 """
 
 from __future__ import annotations

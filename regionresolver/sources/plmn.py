@@ -43,6 +43,7 @@ class PlmnRow:
     prefix is of no country, and `sort` then says why. `confidence` is how sure it is that an override's network serves
     its one candidate and nothing else; None where other signals decide (several candidates) and for other kinds.
     `exact` rows match only an MNC that is known to have two digits. `note` is what else is worth knowing of an override.
+    `source` is the key of a source, which has the date.
     """
 
     prefix: str
@@ -53,7 +54,6 @@ class PlmnRow:
     sort: Sort | None
     operator: str | None
     source: str
-    date: dt.date
     note: str | None = None
 
     @property
@@ -155,7 +155,7 @@ def _read_countries(table: Row, sources: Mapping[str, Source], catalogue: Catalo
     for row in table.rows("rows"):
         source = source_of(row, sources)
         regions = _read_regions(row, catalogue)
-        found.append(PlmnRow(_read_mcc(row), regions, "country", None, False, None, None, source.key, source.date))
+        found.append(PlmnRow(_read_mcc(row), regions, "country", None, False, None, None, source.key))
         row.finish()
     table.finish()
     return found
@@ -173,7 +173,7 @@ def _read_overrides(table: Row, sources: Mapping[str, Source], catalogue: Catalo
         if confidence is not None and len(regions) > 1:
             raise row.fault("confidence", "is for one region: of several, other signals decide", "delete it")
         operator, note = row.optional_text("operator"), row.optional_text("note")
-        found.append(PlmnRow(prefix, regions, "override", confidence, exact, None, operator, source.key, source.date, note))
+        found.append(PlmnRow(prefix, regions, "override", confidence, exact, None, operator, source.key, note))
         row.finish()
     table.finish()
     return found
@@ -186,7 +186,7 @@ def _read_non_geographic(table: Row, sources: Mapping[str, Source]) -> list[Plmn
         sort = next((sort for sort in _SORTS if sort == word), None)
         if sort is None:
             raise row.fault("sort", f"{word!r} is no sort of code", f"use one of {', '.join(_SORTS)}")
-        found.append(PlmnRow(_read_mcc(row), (), "non_geographic", None, False, sort, None, source.key, source.date))
+        found.append(PlmnRow(_read_mcc(row), (), "non_geographic", None, False, sort, None, source.key))
         row.finish()
     table.finish()
     return found
