@@ -5,11 +5,15 @@ Messages name file, field and remedy. They never hold an IMSI, a whole address o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import re
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+# Longer than a date, and no longer than the subscriber's part of an IMSI.
+_SUBSCRIBER: Final = re.compile(r"[0-9]{9,}")
 
 
 class RegionResolverError(Exception):
@@ -43,13 +47,22 @@ class ImageError(FileError):
     code = "IMAGE_INVALID"
 
 
-class CatalogueError(FileError):
+class WrittenFileError(FileError):
+    """A file that a person wrote: what it repeats of the file is without numbers that may be an IMSI in a wrong place."""
+
+    def __init__(self, file: str | Path, reason: str, *, where: str = "", remedy: str = "") -> None:
+        """Keep the parts, without such numbers."""
+        reason, where, remedy = (_SUBSCRIBER.sub("[digits]", part) for part in (reason, where, remedy))
+        super().__init__(file, reason, where=where, remedy=remedy)
+
+
+class CatalogueError(WrittenFileError):
     """The region catalogue or the PLMN table does not say what it must."""
 
     code = "CATALOGUE_INVALID"
 
 
-class PolicyError(FileError):
+class PolicyError(WrittenFileError):
     """A policy file does not parse, does not fit the model, or fails its own lint or tests."""
 
     code = "POLICY_INVALID"

@@ -5,7 +5,7 @@ Every object is immutable. A code that is unknown is `None`, never an empty stri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
@@ -95,14 +95,15 @@ OverrideKind = Literal["network", "plmn"]
 class Override:
     """What an operator says of a network or of a PLMN, whatever databases and tables say; on whose word, and until when.
 
-    `prefix` is a network as text, or the digits of a PLMN or an MCC. `regions` are region codes, the default first;
+    `prefix` is a network as text, or the digits of a PLMN or an MCC; it may be a phone's whole address, so no `repr` shows it.
+    `regions` are region codes, the default first;
     several for a PLMN that they share. `expires` is the first instant at which it holds no more, `None` for never.
     `confidence` is a PLMN's where it has one region, else `None`; `exact` as in the PLMN table.
     """
 
     id: str
     kind: OverrideKind
-    prefix: str
+    prefix: str = field(repr=False)
     regions: tuple[str, ...]
     owner: str
     reason: str
@@ -203,9 +204,11 @@ class ExplainedConflict:
 
 @dataclass(frozen=True, slots=True)
 class AppliedOverride:
-    """A row of the PLMN table that decided before its MCC did: what it matched, what it says, and on whose word.
+    """What spoke for a signal before its MCC or the databases did: what it matched, what it says, and on whose word.
 
-    `match` is the PLMN as people write it, `source` the title and `date` the date of the edition that says so.
+    `match` is a PLMN as people write it, or a network cut to /24 or /48. Of a row of the PLMN table `source` is the title
+    and `date` the date of the edition that says so. Of an operator's override `source` is its id and owner, `note` its
+    reason, and `date` is `None`.
     """
 
     signal: Signal
@@ -215,7 +218,7 @@ class AppliedOverride:
     operator: str | None
     note: str | None
     source: str
-    date: dt.date
+    date: dt.date | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regionresolver import Resolver, cli
-from regionresolver.errors import PingError
+from regionresolver.errors import CatalogueError, PingError
 from regionresolver.policy import conditions
 from regionresolver.resolver import pings
 from regionresolver.resolver.documents import decision_document, resolution_document
@@ -36,6 +36,7 @@ from tests.worlds import city_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from regionresolver import Decision
 
@@ -242,6 +243,54 @@ def test_the_library_says_no_whole_address(resolver: Resolver, field: str) -> No
         ping = {"serving": PLMN, field: address}
         for strict in (False, True):
             assert Searcher(address).finds(*everything_said(resolver, ping, strict=strict)) == [], (field, address)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_override_of_one_address_says_nothing_of_it(tmp_path: Path, address: str) -> None:
+    (tmp_path / "catalogue.toml").write_text(
+        f'[[networks]]\nid = "phone"\nnetwork = "{address}"\nregion = "UA-43"\nowner = "o"\nreason = "r"\nexpires = "never"\n',
+        encoding="utf-8",
+    )
+    with Resolver.open(db=city_database(tmp_path / "city.mmdb"), catalogue=tmp_path / "catalogue.toml") as overridden:
+        said = everything_said(overridden, {"ip": address, "serving": PLMN}, strict=False)
+        assert [one.signal for one in overridden.explain(ip=address).overrides] == ["ip"]
+        said += [repr(overridden.overrides), repr(overridden.metadata())]
+    # What is pickled is the object itself, with the operator's own words; what is said of it is not.
+    assert Searcher(address.removeprefix("::ffff:")).finds(*[one for one in said if not isinstance(one, bytes)]) == []
+
+
+IN_A_FILE = {
+    "plmn": '[[plmns]]\nid = "p"\nplmn = "{}"\nregion = "DE"\nowner = "o"\nreason = "r"\nexpires = "never"\n',
+    "region": '[[plmns]]\nid = "p"\nplmn = "25033"\nregion = "{}"\nowner = "o"\nreason = "r"\nexpires = "never"\n',
+    "network": '[[networks]]\nid = "n"\nnetwork = "{}"\nregion = "DE"\nowner = "o"\nreason = "r"\nexpires = "never"\n',
+    "id": '[[plmns]]\nid = "{} "\nplmn = "25033"\nregion = "DE"\nowner = "o"\nreason = "r"\nexpires = "never"\n',
+    "expires": '[[plmns]]\nid = "p"\nplmn = "25033"\nregion = "DE"\nowner = "o"\nreason = "r"\nexpires = "{}"\n',
+    "member": '[regions]\nours = ["{}"]\n',
+    "name": '[regions]\n{} = ["DE"]\n',
+    "key": '[[plmns]]\n{} = "p"\n',
+    "table": '[{}]\n',
+    "words": '[[aliases]]\nregion = "UA-43"\nwords = ["{}"]\n',
+    "codes": '[[aliases]]\nregion = "UA-43"\ncodes = ["{}"]\n',
+    "no toml": "{}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", IN_A_FILE)
+def test_an_imsi_in_a_catalogue_file_is_not_repeated(tmp_path: Path, place: str) -> None:
+    digits = msin(place)
+    file = tmp_path / "catalogue.toml"
+    for imsi in (PLMN + digits, f"250-33-{digits}"):
+        file.write_text(IN_A_FILE[place].format(imsi), encoding="utf-8")
+        with pytest.raises(CatalogueError) as caught:
+            Resolver.open(catalogue=file)
+        runs = [invoke("catalogue", "lint", str(file), *more) for more in ((), ("--json",))]
+        runs.append(invoke("plmn", "25033", "--catalogue", str(file)))
+        assert [run.exit_code for run in runs] == [1, 1, 1]
+        said = [text for run in runs for text in (run.stdout, run.stderr)]
+        assert Searcher(digits).finds(str(caught.value), repr(caught.value), *said) == []
+    file.write_text(IN_A_FILE["member"].format("25033123"), encoding="utf-8")
+    with pytest.raises(CatalogueError, match="25033123"):
+        Resolver.open(catalogue=file)
 
 
 def kept_by(decision: Decision, resolver: Resolver) -> list[object]:

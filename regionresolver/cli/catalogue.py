@@ -12,7 +12,7 @@ from regionresolver.cli.options import paper, progress_bar
 from regionresolver.errors import CatalogueError
 from regionresolver.policy import Severity
 from regionresolver.policy.clock import now
-from regionresolver.resolver.catalogue_lint import CatalogueFinding, lint_catalogue
+from regionresolver.resolver.catalogue_lint import CatalogueFinding, error_finding, lint_catalogue
 from regionresolver.resolver.databases import embedded_database, open_databases
 from regionresolver.resolver.documents import catalogue_document
 from regionresolver.resolver.extended import Extended, open_catalogue, written_prefix
@@ -119,8 +119,7 @@ def _findings(file: str, specs: Sequence[str], soon: dt.timedelta) -> list[Catal
     try:
         extension = Extension.read(file)
     except CatalogueError as error:
-        text = f"{error.reason} ({error.remedy})" if error.remedy else error.reason
-        return [CatalogueFinding(Severity.ERROR, "catalogue-invalid", error.where, text)]
+        return [error_finding(error)]
     with progress_bar() as progress:
         sources = open_databases(specs or [str(embedded_database())], progress) if extension.overrides else []
     return lint_catalogue(extension, shipped, PlmnTable.load(catalogue=shipped), sources, now(), soon)

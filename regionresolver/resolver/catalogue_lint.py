@@ -20,12 +20,12 @@ from regionresolver.resolver.extended import extend, find_problems, holding, int
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from regionresolver.errors import CatalogueError
     from regionresolver.index.compiler import IndexedSource, SourceNetworks
     from regionresolver.model import Override
     from regionresolver.resolver.extended import Extended, Interval
     from regionresolver.sources.catalogue import Catalogue
     from regionresolver.sources.extension import Extension
-    from regionresolver.sources.locate import Path as Keys
     from regionresolver.sources.plmn import PlmnTable
 
 _LISTED = 5
@@ -55,10 +55,7 @@ def lint_catalogue(
     An override that ends within `soon` from the instant `at` on is a finding. Each source is read once.
     """
     problems = find_problems(extension, shipped)
-    errors = [
-        CatalogueFinding(Severity.ERROR, one.code, _where(extension, one.path, one.value), f"{one.reason} ({one.remedy})")
-        for one in problems
-    ]
+    errors = [error_finding(extension.fault(one.path, one.reason, one.remedy, one.value), one.code) for one in problems]
     said = [*_ends(extension, at, soon)]
     if not problems:
         extended = extend(extension, shipped)
@@ -69,7 +66,7 @@ def lint_catalogue(
     paths = {written.override.id: written.path for written in extension.overrides}
     order = {name: number for number, name in enumerate(paths)}
     warnings = [
-        CatalogueFinding(Severity.WARNING, code, _where(extension, (*paths[name], *key)), text)
+        CatalogueFinding(Severity.WARNING, code, extension.fault((*paths[name], *key), "", "").where, text)
         for name, code, key, text in sorted(said, key=lambda one: order[one[0]])
     ]
     return [*errors, *warnings]
@@ -79,8 +76,10 @@ _Said = tuple[str, str, tuple[str, ...], str]
 """The override's id, the finding's stable name, the key of the override that it is about, and the sentence."""
 
 
-def _where(extension: Extension, path: Keys, value: object = None) -> str:
-    return extension.fault(path, "", "", value).where
+def error_finding(error: CatalogueError, code: str = "catalogue-invalid") -> CatalogueFinding:
+    """Return an error of a file as a finding."""
+    text = f"{error.reason} ({error.remedy})" if error.remedy else error.reason
+    return CatalogueFinding(Severity.ERROR, code, error.where, text)
 
 
 def _ends(extension: Extension, at: dt.datetime, soon: dt.timedelta) -> Iterator[_Said]:
