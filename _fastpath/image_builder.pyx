@@ -1,10 +1,11 @@
-# cython: autotestdict=False
+# cython: autotestdict=False, freethreading_compatible=True
 """Lists of transitions in, the sections of an index image out: the offline half of `prefix_trie`.
 
 A transition (starts_hi, starts_lo, leaf) says: from this 128-bit address on, up to the next transition, this leaf holds.
 IPv4 lies in ::/96. A list rises strictly; before its first transition leaf 0 holds, which is "unknown". `merge` makes
 one list of several whose values are numbered rows of one region a source; `build` makes the trie of such a list.
-Both run without the GIL, in time and memory in proportion to their input, and give equal bytes for equal input.
+Both run without the GIL, in time and memory in proportion to their input, and give equal bytes for equal input. They
+share nothing with another call; the buffers of their input must not change meanwhile.
 
 Theory of operation. `build` reads its transitions once, in order, with one cursor. A slot in which no transition lies
 is uniform; any other becomes a record, filled by recursion, whose children are thus written before it. A finished

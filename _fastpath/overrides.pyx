@@ -1,3 +1,4 @@
+# cython: autotestdict=False, freethreading_compatible=True
 """An operator's overrides: which one speaks for an address or for a PLMN at an instant, and how often it did.
 
 In: two small tries, of the overridden networks and of the overridden PLMN prefixes, whose values number the overrides
@@ -7,8 +8,8 @@ most specific override that has not expired at the instant that the caller names
 A trie is built once and knows nothing of time. So a search ends at the most specific override and goes on to its parent
 while the one at hand has expired; rows stand behind their parents, so that way ends.
 
-The hits lie in a `HitCounters`: plain 64-bit additions, in whatever writable memory it was given. Several threads at once
-may lose a hit of each other's.
+The hits lie in a `HitCounters`: 64-bit additions in whatever writable memory it was given, each a load and a store of its
+own. Several threads at once may lose a hit of each other's, and nothing worse. All else never changes once it is made.
 """
 
 cimport cython
@@ -19,8 +20,20 @@ from libc.stdlib cimport calloc, free
 from _fastpath.address cimport Address, Canonical
 from _fastpath.digit_trie cimport ParsedPlmn
 
+cdef extern from * nogil:
+    """
+    #define hits_of(count) __atomic_load_n((count), __ATOMIC_RELAXED)
+    #define set_hits(count, hits) __atomic_store_n((count), (hits), __ATOMIC_RELAXED)
+    """
+    uint64_t hits_of(uint64_t* count)
+    void set_hits(uint64_t* count, uint64_t hits)
+
 cdef enum:
     TWO_DIGIT_PREFIX = 5    # an MCC and an MNC of two digits
+
+
+cdef inline void add_hit(uint64_t* count) noexcept nogil:
+    set_hits(count, hits_of(count) + 1)
 
 
 @cython.final
@@ -46,13 +59,13 @@ cdef class HitCounters:
     def read(self):
         """Return every count, as a list."""
         cdef Py_ssize_t i
-        return [self._counts[i] for i in range(self.count)]
+        return [hits_of(&self._counts[i]) for i in range(self.count)]
 
     def reset(self):
         """Set every count to 0."""
         cdef Py_ssize_t i
         for i in range(self.count):
-            self._counts[i] = 0
+            set_hits(&self._counts[i], 0)
 
 
 @cython.final
@@ -117,10 +130,10 @@ cdef class Overrides:
         return 0
 
     cdef void count_network(self, uint32_t number) noexcept nogil:
-        self._counts[number - 1] += 1
+        add_hit(&self._counts[number - 1])
 
     cdef void count_plmn(self, uint32_t number) noexcept nogil:
-        self._counts[self.network_count + number - 1] += 1
+        add_hit(&self._counts[self.network_count + number - 1])
 
     def network_at(self, Canonical address not None, int64_t at_us):
         """Return the number of the override that speaks for an address at an instant, 0 without one; counts nothing."""

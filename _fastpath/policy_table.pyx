@@ -1,4 +1,4 @@
-# cython: boundscheck=False, wraparound=False
+# cython: boundscheck=False, wraparound=False, freethreading_compatible=True
 # Earned by PolicyRows.__cinit__ and PolicyTable.__cinit__, which ask each sequence for its length before they index it,
 # and copy into arrays of known sizes with every number checked; `decide` indexes with those, with region ids that
 # `place` bounds, and with masked or clamped small integers.

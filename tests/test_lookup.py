@@ -34,6 +34,7 @@ from regionresolver.errors import InvalidAddressError
 from regionresolver.index import Index, Source, compile_sources, private_copy
 from regionresolver.model import Region
 from regionresolver.sources.catalogue import Catalogue
+from tests.paths import ROOT
 from tests.reference import addresses as reference
 from tests.reference.tries import Transitions, transitions_of
 from tests.worlds import city_database
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
+DESIGN = ROOT / "docs" / "design.md"
 EMBEDDED = Path(str(files("regionresolver.data") / "embedded.mmdb"))
 WORLD = transitions_of(
     {
@@ -542,24 +544,19 @@ def test_threads_ask_resolvers_that_are_swapped_and_closed(tmp_path: Path) -> No
     current[0].close()
 
 
-def test_what_a_lookup_needs_runs_without_the_gil() -> None:
+def test_what_needs_no_gil_uses_nothing_that_needs_one_and_is_told_of() -> None:
     """One module that does not say so turns the GIL of a free-threaded build on again, for all."""
-    folder = Path(__file__).parents[1] / "_fastpath"
-    seen: set[str] = set()
-    ahead = ["lookup", "digit_trie"]
-    while ahead:
-        name = ahead.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        source = (folder / f"{name}.pyx").read_text(encoding="utf-8")
-        assert "freethreading_compatible=True" in source.partition("\n")[0], name
-        ahead += [
-            each
-            for each in re.findall(r"^from _fastpath\.(\w+) c?import", source, re.MULTILINE)
-            if (folder / f"{each}.pyx").exists()
-        ]
-    assert {"lookup", "prefix_trie", "address", "value_ids"} <= seen
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "_fastpath").glob("*.pyx")}
+    marked = {name for name, source in sources.items() if "freethreading_compatible=True" in source.partition("\n")[0]}
+    for name in marked:
+        used = set(re.findall(r"^from _fastpath\.(\w+) c?import", sources[name], re.MULTILINE)) & set(sources)
+        assert used <= marked, name
+    text = DESIGN.read_text(encoding="utf-8")
+    told = re.search(r"^Free-threaded builds(.*?) say that they need no GIL.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert told
+    assert set(re.findall(r"`(\w+)`", told[1])) == marked
+    assert set(sources) - marked == {"engine", "mmdb_walk"}
+    assert all(f"`{name}`" in told[0] for name in sources)
 
 
 # ---- the embedded database ----
