@@ -58,6 +58,7 @@ cdef class Engine:
     cdef readonly object words
     cdef type _decided
     cdef object _table_at
+    cdef object _instant_us
     cdef object _decide_odd
     cdef Tally _tally
     cdef PolicyTable _table

@@ -62,6 +62,7 @@ class Engine(Generic[_D]):
         decided: type[_D],
         words: object,
         table_at: Callable[[int], PolicyTable],
+        instant_us: Callable[[Any], int],
         decide_odd: Callable[..., _D],
         tally: Tally,
         overrides: Overrides | None = None,

@@ -4,8 +4,8 @@
 where the generation has some, else prefix trie and digit trie - evidence - fusion; `PolicyTable.decide` follows it. It
 reads no clock: the instant at which overrides are looked at is its parameter.
 
-`Engine.decide` is the library's entry: it parses plain text fields in place and hands every odd ping (mappings, instants,
-`strict`, texts that are not ASCII) to Python, which parses them and comes back through `Engine.decide_parsed`. Both end in
+`Engine.decide` is the library's entry: it parses plain text fields in place and hands every odd ping (mappings, a date of
+activation, `strict`, texts that are not ASCII) to Python, which parses them and comes back through `Engine.decide_parsed`. Both end in
 the same two calls.
 
 An answer is a `Decided`: the structs of the hot path, made into words only when somebody asks. It keeps the engine and the
@@ -187,15 +187,15 @@ cdef class Engine:
     """One generation on the hot path: index, PLMN table, overrides, fusion, and the policy's table of the present interval.
 
     `decided` is the class of the answers, a subclass of Decided; `words`, which puts ids into words, is kept for it.
-    `table_at(us)` gives the PolicyTable of an instant in
-    microseconds; it is called when the present one has run out. `decide_odd(**fields)` answers what is not plain.
-    `tally` counts the decisions as of now; those as of a given instant are replays, and are not counted. `overrides`
-    (None: there are none) are numbered on behind the values of the index and of the PLMN table.
+    `table_at(us)` gives the PolicyTable of an instant in microseconds; it is called when the present one has run out.
+    `instant_us(at)` gives the microseconds of an instant that a ping is to be decided at. `decide_odd(**fields)` answers
+    what is not plain. `tally` counts the decisions as of now; those as of a given instant are replays, and are not counted.
+    `overrides` (None: there are none) are numbered on behind the values of the index and of the PLMN table.
     """
 
     def __cinit__(
         self, PrefixTrie trie not None, DigitTrie digits not None, Fusion fusion not None, type decided not None, words,
-        table_at, decide_odd, Tally tally not None, Overrides overrides=None,
+        table_at, instant_us, decide_odd, Tally tally not None, Overrides overrides=None,
     ):
         cdef uint32_t network_count = 0
         cdef uint32_t plmn_count = 0
@@ -211,14 +211,14 @@ cdef class Engine:
             raise ValueError(f"{fusion.plmn_count} PLMN rows, at most {PLMN_VALUES_MAX} can be told apart")
         self._overrides, self._has_overrides = overrides, overrides is not None
         self._trie, self._digits, self._fusion = trie, digits, fusion
-        self._decided, self.words, self._table_at, self._decide_odd = decided, words, table_at, decide_odd
+        self._decided, self.words = decided, words
+        self._table_at, self._instant_us, self._decide_odd = table_at, instant_us, decide_odd
         self._tally = tally
         self._table = None
 
     def forget_table(self):
         """Ask `table_at` again at the next decision: the tables that it gives have changed."""
         self._forgotten += 1
-        self._table = None
 
     def decide(
         self, *, ip=None, serving=None, sim=None, sku=None, sold_in=None, device_id=None, first_activated_at=None,
@@ -229,7 +229,7 @@ cdef class Engine:
         cdef Signals* signals
         cdef Facts facts
         if (
-            strict or at is not None or first_activated_at is not None
+            strict or first_activated_at is not None
             or not (is_plain(ip) and is_plain(serving) and is_plain(sim))
             or not (is_plain(sku) and is_plain(sold_in) and is_plain(device_id) and is_plain(lang) and is_plain(id))
             or (ip is None and serving is None and sim is None)
@@ -254,9 +254,10 @@ cdef class Engine:
         facts.device_id, facts.device_id_bytes = text_of(device_id), size_of(device_id)
         decided.id, decided.lang = id, lang
         decided._sku, decided._sold_in, decided._device_id = sku, sold_in, device_id
-        decided._at_us = now_us()
+        decided._at_us = now_us() if at is None else self._instant_us(at)
         self._finish(decided, &facts)
-        count(self._tally, decided._answer.verdict.effect == DENY)
+        if at is None:
+            count(self._tally, decided._answer.verdict.effect == DENY)
         return decided
 
     def decide_parsed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -276,6 +276,22 @@ def test_several_sources_report_their_disagreement(tmp_path: Path) -> None:
     with Resolver.open(db=[country_database(tmp_path / "blind.mmdb", {"1.3.0.0/16": ("RU", None)}), second]) as blind_first:
         added = blind_first.resolve(ip="1.3.0.1")
         assert (added.region, added.conflicts) == ("UA-43", ()), "a source that sees no subdivision cannot disagree about one"
+
+
+def test_an_instant_does_not_leave_the_compiled_path(tmp_path: Path) -> None:
+    class Plain(Resolver):
+        def _decide_odd(self, **fields: object) -> NoReturn:
+            raise AssertionError(f"{sorted(name for name, value in fields.items() if value)} are odd")
+
+    with Plain.open(db=city_database(tmp_path / "city.mmdb"), policy="example-2021") as resolver:
+        during, long_ago, at_last = "2021-09-10T01:30:00+02:00", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
+        for text, effect in ((during, "deny"), (long_ago, "allow"), (at_last, "allow")):
+            at = dt.datetime.fromisoformat(text)
+            decision = resolver.decide(ip=CU, serving="36801", sim="368-01", sku="x", id="ping-1", at=at)
+            assert decision.effect == effect, text
+            assert decision.asked[-1] == (at - dt.datetime.fromtimestamp(0, dt.UTC)) // dt.timedelta(microseconds=1)
+        with pytest.raises(ValueError, match="time zone"):
+            resolver.decide(ip=CU, at=dt.datetime(2021, 9, 10))  # noqa: DTZ001 - what is refused
 
 
 def test_decide_takes_the_instant_that_it_is_given(tmp_path: Path) -> None:

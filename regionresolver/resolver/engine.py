@@ -94,6 +94,7 @@ class Resolver:
             Decision,
             self._words,
             self._table_at,
+            _checked_us,
             self._decide_odd,
             tally := Tally(),
             self._overrides.compiled if self._overrides else None,
