@@ -5,8 +5,8 @@ where the generation has some, else prefix trie and digit trie - evidence - fusi
 reads no clock: the instant at which overrides are looked at is its parameter.
 
 `Engine.decide` is the library's entry: it parses plain text fields in place and hands every odd ping (mappings, a date of
-activation, `strict`, texts that are not ASCII) to Python, which parses them and comes back through `Engine.decide_parsed`. Both end in
-the same two calls.
+activation, `strict`, texts that are not ASCII) to Python, which parses them and comes back through
+`Engine.decide_parsed`. Both end in the same two calls.
 
 An answer is a `Decided`: the structs of the hot path, made into words only when somebody asks. It keeps the engine and the
 policy table that it was made with, so a later reload changes nothing in it, and what the policy was asked with, so that
