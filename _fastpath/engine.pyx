@@ -219,6 +219,7 @@ cdef class Engine:
     def forget_table(self):
         """Ask `table_at` again at the next decision: the tables that it gives have changed."""
         self._forgotten += 1
+        self._table = None
 
     def decide(
         self, *, ip=None, serving=None, sim=None, sku=None, sold_in=None, device_id=None, first_activated_at=None,

@@ -331,6 +331,14 @@ def folder_of(path: Path, file: Path) -> Generations:
     return generations
 
 
+def test_what_is_decided_at_a_given_instant_is_not_counted(city: Path, tmp_path: Path) -> None:
+    now = dt.datetime.now(dt.UTC)
+    with Resolver.open(city, write(tmp_path / "policy.toml", "shadow")) as resolver:
+        for plmn in ("36801", ("368", "01")):
+            assert {resolver.decide(serving=plmn, at=now).effect for _ in range(10)} == {Effect.DENY}
+        assert resolver.breaker.check(NOON) is None
+
+
 def test_a_resolver_steps_back_with_its_next_decision(city: Path, tmp_path: Path) -> None:
     with Resolver.open(city, write(tmp_path / "policy.toml", "shadow")) as resolver:
         kept = [resolver.decide(serving="36801") for _ in range(10)]

@@ -1,6 +1,5 @@
 """`regionresolver plmn`: what the PLMN table, or an operator's override, knows of a network, and on whose word."""
 
-import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -10,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from regionresolver.cli.options import load, paper, settings_options
+from regionresolver.policy.clock import now
 from regionresolver.resolver.explanation import named
 from regionresolver.resolver.extended import open_catalogue
 from regionresolver.resolver.plmns import (
@@ -67,7 +67,7 @@ def command(
       regionresolver plmn --catalogue catalogue.toml 999-40
     """
     extended = open_catalogue(load(values).settings.catalogue)
-    known = KnownPlmns(PlmnTable.load(catalogue=extended.catalogue), extended, dt.datetime.now(dt.UTC))
+    known = KnownPlmns(PlmnTable.load(catalogue=extended.catalogue), extended, now())
     forms: dict[PlmnForm, Sequence[str]] = {"plmn": plmns, "imsi": imsi, "bcd": bcd, "s1ap": s1ap, "ef_imsi": ef_imsi}
     found = [finding for form, texts in forms.items() for finding in _findings(form, texts, known)]
     listed = [finding.mcc for finding in _findings("mcc", mcc, known)]
