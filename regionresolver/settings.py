@@ -81,8 +81,11 @@ class Settings(BaseSettings):
     lane: bool = Field(True, description="Answer plain requests for regions and decisions in the compiled lane.")
     access_log: bool = Field(False, description="Log one line a request, without address or query.")
     body_limit_bytes: int = Field(16 * 1024, ge=256, le=16 * 1024 * 1024, description="Largest body of one ping, in bytes.")
+    batch_body_limit_bytes: int = Field(
+        8 * 1024 * 1024, ge=256, le=1024 * 1024 * 1024, description="Largest body of a JSON array of pings, in bytes."
+    )
     head_timeout_s: Seconds = Field(10.0, description="Seconds for a request's head to arrive.")
-    body_timeout_s: Seconds = Field(30.0, description="Seconds for a request's body to arrive.")
+    body_timeout_s: Seconds = Field(30.0, description="Seconds for a request's body to arrive; in a stream, for its next bytes.")
     keepalive_timeout_s: Seconds = Field(75.0, description="Seconds before an idle connection is closed.")
     drain_delay_s: float = Field(
         0.0, ge=0, le=3_600, allow_inf_nan=False, description="Seconds between SIGTERM (not ready) and the end of accepting."

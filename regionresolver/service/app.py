@@ -7,7 +7,7 @@ handler. `finish_headers` runs on every answer just before it is sent.
 from aiohttp import web
 
 from regionresolver.resolver import Resolver
-from regionresolver.service import breaker, handlers, health, logs, pings, request_id
+from regionresolver.service import batch, breaker, handlers, health, logs, pings, request_id
 from regionresolver.service.connection import note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
 from regionresolver.service.pages import WorkerPage
@@ -17,6 +17,7 @@ from regionresolver.settings import Settings
 
 ROUTES = (
     web.post("/v1/decisions", handlers.decide, expect_handler=pings.hold_continue),
+    web.post("/v1/decisions/batch", batch.decide_batch, expect_handler=pings.hold_continue),
     web.get("/v1/resolve", handlers.resolve_query),
     web.post("/v1/resolve", handlers.resolve_ping, expect_handler=pings.hold_continue),
     web.get("/v1/resolve/me", handlers.resolve_caller),

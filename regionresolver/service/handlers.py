@@ -5,6 +5,7 @@ Nothing here waits but the reading of a body: a resolution takes microseconds, s
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -12,7 +13,7 @@ from aiohttp import web
 
 from regionresolver.errors import InvalidAddressError
 from regionresolver.model import Explanation, Resolution
-from regionresolver.resolver import Resolver
+from regionresolver.resolver import Decision, Resolver
 from regionresolver.resolver.documents import Explain, decision_document, ping_arguments, resolution_document, signal_arguments
 from regionresolver.resolver.pings import Fields
 from regionresolver.service import pings
@@ -32,9 +33,13 @@ async def decide(request: web.Request) -> web.Response:
     state = request.app[STATE]
     explain, strict = pings.explain(request), pings.strict(request)
     ping = await pings.read_ping(request, state.settings.body_limit_bytes, state.settings.body_timeout_s)
+    return _json(decision_document(decided(state.resolver, ping, strict=strict), explain))
+
+
+def decided(resolver: Resolver, ping: Mapping[str, object], *, strict: bool) -> Decision:
+    """Decide on a ping as it was parsed. Raises PingError."""
     arguments: dict[str, Any] = ping_arguments(ping)  # values of any JSON type: the resolver answers wrong ones with a notice
-    decision = state.resolver.decide(**arguments, strict=strict)
-    return _json(decision_document(decision, explain))
+    return resolver.decide(**arguments, strict=strict)
 
 
 async def resolve_ping(request: web.Request) -> web.Response:

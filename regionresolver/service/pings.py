@@ -1,4 +1,4 @@
-"""From a request to a ping: the body as a JSON object, and the parameters of the query.
+"""From a request to a ping: its type, its body as a JSON object, and the parameters of the query.
 
 What is malformed as a *document* is refused here (type, coding, size, time, JSON, object, duplicate keys); a malformed
 *value* is left to the resolver, which answers all the same. A repeated parameter is refused, because a proxy and a
@@ -25,12 +25,17 @@ from regionresolver.service.problems import (
     body_overdue,
 )
 
+JSON = "application/json"
 _JSON_TYPE = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
 
+# A string of valid JSON, written so that the engine runs over plain characters without counting them one by one.
+STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+BLANKS = rb"[ \t\r\n]*+"
+
 # In valid JSON, a string that a colon follows is a key and every other string is a value: RFC 8259, section 4.
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"[ \t\r\n]*+(:?)', re.DOTALL)
+_STRINGS = re.compile(STRING + BLANKS + rb"(:?)", re.DOTALL)
 
-
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -42,11 +47,11 @@ async def hold_continue(request: web.Request) -> None:
 
 async def read_ping(request: web.Request, limit_bytes: int, timeout_s: float) -> dict[str, object]:
     """Read a request's body as one JSON object of at most `limit_bytes`. Raises ProblemError."""
-    _check_type(request)
-    return parse_ping(await _read_body(request, limit_bytes, timeout_s))
+    check_type(request)
+    return parse_ping(await read_body(request, limit_bytes, timeout_s, "ping"))
 
 
-def parse_ping(body: bytes) -> dict[str, object]:
+def parse_ping(body: bytes | bytearray) -> dict[str, object]:
     """Parse one JSON object, refusing what orjson would let pass: a key given twice. Raises ProblemError."""
     try:
         document = orjson.loads(body)
@@ -56,14 +61,16 @@ def parse_ping(body: bytes) -> dict[str, object]:
         ) from None
     if not isinstance(document, dict):
         raise ProblemError(BODY_NOT_OBJECT, "a ping is one JSON object")
-    if _keys_written(body) != _keys_kept(document):
+    kept = _keys_kept(document)
+    # Each key has its colon: when there are not more colons than keys, the strings need not be looked at.
+    if body.count(b":") != kept != _keys_written(body):
         raise ProblemError(DUPLICATE_KEY, "an object has the same key twice")
     return document
 
 
-def _keys_written(body: bytes) -> int:
+def _keys_written(body: bytes | bytearray) -> int:
     """Count the keys in the text of valid JSON, duplicates included."""
-    return sum(colon == b":" for colon in _STRINGS.findall(body))
+    return _STRINGS.findall(body).count(b":")
 
 
 def _keys_kept(document: dict[str, object]) -> int:
@@ -80,26 +87,29 @@ def _keys_kept(document: dict[str, object]) -> int:
     return count
 
 
-def _check_type(request: web.Request) -> None:
-    """Take JSON in UTF-8, not compressed; a body without a Content-Type is taken for that."""
+def check_type(request: web.Request, *also: str) -> str:
+    """Give the type of a body, which must be JSON or one of `also`, in UTF-8 and not compressed; JSON where none is given."""
+    taken, found = (JSON, *also), JSON
     if "Content-Type" in request.headers:
-        if _JSON_TYPE.fullmatch(request.content_type.lower()) is None:
-            raise ProblemError(MEDIA_TYPE, "the body must be application/json", headers={"Accept": "application/json"})
+        found = request.content_type.lower()
+        if _JSON_TYPE.fullmatch(found):
+            found = JSON
+        if found not in taken:
+            raise ProblemError(MEDIA_TYPE, f"the body must be {_or(taken)}", headers={"Accept": ", ".join(taken)})
         if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
             raise ProblemError(MEDIA_TYPE, "the body must be in UTF-8")
     codings = ",".join(request.headers.getall("Content-Encoding", ["identity"])).lower().split(",")
     if any(coding.strip(" \t") != "identity" for coding in codings):
         raise ProblemError(MEDIA_TYPE, "the body must not be compressed", headers={"Accept-Encoding": "identity"})
+    return found
 
 
-async def _read_body(request: web.Request, limit_bytes: int, timeout_s: float) -> bytes:
+async def read_body(request: web.Request, limit_bytes: int, timeout_s: float, what: str) -> bytearray:
     """Read at most `limit_bytes` in at most `timeout_s`; past either the connection is closed after the answer."""
-    too_large = ProblemError(BODY_TOO_LARGE, f"a ping may have {limit_bytes} bytes", close=True)
+    too_large = ProblemError(BODY_TOO_LARGE, f"a {what} may have {limit_bytes} bytes", close=True)
     if request.content_length is not None and request.content_length > limit_bytes:
         raise too_large
-    if _expects_continue(request):
-        await request.writer.write(_CONTINUE)
-        request.writer.output_size = 0  # the answer has not begun
+    await send_continue(request)
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
@@ -110,7 +120,14 @@ async def _read_body(request: web.Request, limit_bytes: int, timeout_s: float) -
     except TimeoutError:
         overdue = body_overdue(timeout_s)
         raise ProblemError(overdue.kind, overdue.detail, close=True) from None
-    return bytes(body)
+    return body
+
+
+async def send_continue(request: web.Request) -> None:
+    """Send `100 Continue` to a client that waits for it before it sends the body."""
+    if _expects_continue(request):
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0  # the answer has not begun
 
 
 def _expects_continue(request: web.Request) -> bool:
@@ -144,6 +161,15 @@ def strict(request: web.Request) -> bool:
 def include_record(request: web.Request) -> bool:
     """Read `include`: whether the databases' own records are added. Raises PingError."""
     return _choice(request, "include", {"record": "record"}) == "record"
+
+
+def prefers_minimal(request: web.Request) -> bool:
+    """Say whether the first `return` of `Prefer` is `minimal` (RFC 7240, section 2); nothing in quotes is looked at."""
+    for preference in _QUOTED.sub("", ",".join(request.headers.getall("Prefer", []))).split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip(" \t").lower() == "return":
+            return value.strip(" \t").lower() == "minimal"
+    return False
 
 
 def _choice(request: web.Request, name: str, choices: Mapping[str, str]) -> str | None:

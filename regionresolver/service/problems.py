@@ -36,6 +36,7 @@ class Kind:
 
 BAD_REQUEST = Kind(400, "BAD_REQUEST", PingError.title)
 BODY_NOT_JSON = Kind(400, "BODY_NOT_JSON", "The body is not JSON")
+BODY_NOT_ARRAY = Kind(400, "BODY_NOT_ARRAY", "The body is not a JSON array")
 BODY_NOT_OBJECT = Kind(400, "BODY_NOT_OBJECT", "The body is not a JSON object")
 DUPLICATE_KEY = Kind(400, "DUPLICATE_KEY", "A key of an object is given twice")
 NOT_FOUND = Kind(404, "NOT_FOUND", "There is nothing at this path")
@@ -45,6 +46,7 @@ BODY_TOO_LARGE = Kind(413, "BODY_TOO_LARGE", "The body is too large")
 MEDIA_TYPE = Kind(415, "MEDIA_TYPE", "The body is of a type that is not taken here")
 EXPECTATION_FAILED = Kind(417, "EXPECTATION_FAILED", "The request expects what is not offered")
 HEADERS_TOO_LARGE = Kind(431, "HEADERS_TOO_LARGE", "The request's head is too large")
+BATCH_TOO_LARGE = Kind(422, "BATCH_TOO_LARGE", "The array holds too many pings")
 INTERNAL = Kind(500, "INTERNAL", "The service failed to answer")
 METHOD_UNKNOWN = Kind(501, "METHOD_UNKNOWN", "The method is not known")
 NOT_READY = Kind(503, "NOT_READY", "The service is not ready")
@@ -62,8 +64,8 @@ class Problem:
     extra: Mapping[str, object] = field(default_factory=dict)
     close: bool = False
 
-    def document(self, identity: str) -> bytes:
-        """Give the problem as JSON, members in the order of the contract."""
+    def members(self, identity: str) -> dict[str, object]:
+        """Give the members of the problem's document, in the order of the contract."""
         members: dict[str, object] = {
             "type": "/problems/" + self.kind.code.lower().replace("_", "-"),
             "title": self.kind.title,
@@ -73,7 +75,11 @@ class Problem:
         }
         if self.pointer:
             members["pointer"] = self.pointer
-        return orjson.dumps(members | {"request_id": identity, **self.extra})
+        return members | {"request_id": identity, **self.extra}
+
+    def document(self, identity: str) -> bytes:
+        """Give the problem as JSON."""
+        return orjson.dumps(self.members(identity))
 
     def response(self, identity: str) -> web.Response:
         """Give the problem as an answer; `close` ends the connection after it."""

@@ -1,0 +1,251 @@
+"""`POST /v1/decisions/batch`: many pings, each answered as `POST /v1/decisions` would answer it alone.
+
+A JSON array is read whole and split into its elements before anything is decided; one generation of data and policy
+answers all of it. A stream of lines is read, decided and written piece by piece: what is in memory is a piece of the body,
+a line, and the answers that are not sent yet. A client that does not read is waited for, and its body meanwhile not read.
+
+The loop is shared: after `SLICE_S` of work others have their turn. A client that is gone ends the work at that moment.
+An answer that has begun cannot become a problem any more: it is cut, which the missing last line tells, and so does HTTP.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import orjson
+from aiohttp import HttpVersion11, web
+
+from regionresolver.errors import PingError
+from regionresolver.model import Effect
+from regionresolver.resolver import Resolver
+from regionresolver.resolver.documents import decision_document
+from regionresolver.resolver.pings import Fields
+from regionresolver.service import pings, request_id
+from regionresolver.service.batch_items import LineSplitter, Span, spans
+from regionresolver.service.handlers import decided
+from regionresolver.service.problems import (
+    BATCH_TOO_LARGE,
+    BODY_TOO_LARGE,
+    REQUEST_TIMEOUT,
+    Problem,
+    ProblemError,
+    close_after,
+    problem_of,
+)
+from regionresolver.service.state import STATE
+
+NDJSON = "application/x-ndjson"
+MOST_PINGS = 10_000
+
+SLICE_S = 0.001
+SEND_BYTES = 64 * 1024
+
+# The answer to an array goes out in one piece with its length, unless it is longer than this (with `explain`).
+HELD_BYTES = 8 * 1024 * 1024
+
+
+async def decide_batch(request: web.Request) -> web.StreamResponse:
+    """Answer a JSON array or a stream of lines, as its Content-Type says."""
+    is_stream = pings.check_type(request, NDJSON) == NDJSON
+    batch = Batch(request)
+    answer = Answer(request, NDJSON if is_stream else pings.JSON, 0 if is_stream else HELD_BYTES, minimal=batch.minimal)
+    try:
+        await (_answer_stream if is_stream else _answer_array)(request, batch, answer)
+        return await answer.end()
+    except ConnectionError:
+        raise
+    except Exception as error:
+        if not answer.begun:
+            raise
+        problem_of(error)  # which logs what is a fault of ours
+        raise ConnectionAbortedError("the answer was cut") from None
+
+
+class Batch:
+    """One batch: how its pings are to be answered, and the count of what they got."""
+
+    def __init__(self, request: web.Request) -> None:
+        """Read the parameters. Raises PingError."""
+        self.state = request.app[STATE]
+        self.minimal = pings.prefers_minimal(request)
+        self._explain, self._strict = pings.explain(request), pings.strict(request)
+        self._identity = request.get(request_id.IDENTITY) or ""
+        self._fault: Problem | None = None
+        limit_bytes = self.state.settings.body_limit_bytes
+        self._too_long = Problem(BODY_TOO_LARGE, f"a ping may have {limit_bytes} bytes")
+        self.failed = 0
+        self.effects = dict.fromkeys(Effect, 0)
+
+    @property
+    def total(self) -> int:
+        """How many pings have been answered."""
+        return self.failed + sum(self.effects.values())
+
+    def summary(self) -> dict[str, int]:
+        """Give the counts as they are answered."""
+        counts = {effect.value: self.effects[effect] for effect in (Effect.ALLOW, Effect.DENY, Effect.REVIEW)}
+        return {"total": self.total, **counts, "failed": self.failed}
+
+    def answer(self, resolver: Resolver, text: bytes | bytearray | None) -> bytes | None:
+        """Answer a ping (None: one that is too long) as JSON; None where the client wants nothing said of it."""
+        if text is None:
+            return self._refuse(self._too_long, None)
+        ping: dict[str, object] = {}
+        try:
+            ping = pings.parse_ping(text)
+            decision = decided(resolver, ping, strict=self._strict)
+            if self.minimal and decision.effect is Effect.ALLOW:
+                said = None
+            else:
+                said = orjson.dumps(decision_document(decision, self._explain))
+        except (ProblemError, PingError) as error:
+            return self._refuse(problem_of(error), ping.get("id"))
+        except Exception as error:  # noqa: BLE001 - of this ping; the others have nothing to do with it
+            self._fault = self._fault or problem_of(error)  # which logs it: once a batch, however many pings meet it
+            return self._refuse(self._fault, ping.get("id"))
+        self.effects[decision.effect] += 1
+        return said
+
+    def _refuse(self, problem: Problem, id_: object) -> bytes:
+        self.failed += 1
+        return orjson.dumps({"id": Fields().text("id", id_)} | problem.members(self._identity))
+
+
+class Answer:
+    """The answer to a batch on its way to the client."""
+
+    def __init__(self, request: web.Request, content_type: str, held_bytes: int, *, minimal: bool) -> None:
+        """Hold back at most `held_bytes` before the answer begins."""
+        self._request = request
+        self._response = web.StreamResponse(headers={"Preference-Applied": "return=minimal"} if minimal else None)
+        self._response.content_type = content_type
+        self._timeout_s = request.app[STATE].settings.body_timeout_s
+        self._most_bytes = max(held_bytes, SEND_BYTES)
+        self._parts: list[bytes] = []
+        self._size_bytes = 0
+        self._slice_ends = time.perf_counter() + SLICE_S
+
+    @property
+    def begun(self) -> bool:
+        """Whether the head of the answer is sent."""
+        return self._response.prepared
+
+    def add(self, part: bytes) -> None:
+        """Take the next part."""
+        self._parts.append(part)
+        self._size_bytes += len(part)
+
+    async def pause(self) -> None:
+        """Send when there is much to send, and let others have their turn when it is time. Raises ConnectionError."""
+        if self._size_bytes >= self._most_bytes:
+            await self.send()
+        if time.perf_counter() >= self._slice_ends:
+            await asyncio.sleep(0)
+            if self._request.transport is None:
+                raise ConnectionResetError("the client is gone")
+            self._slice_ends = time.perf_counter() + SLICE_S
+
+    async def send(self) -> None:
+        """Send what there is; with it the head, if it was not sent before."""
+        if not self.begun:
+            self._most_bytes = SEND_BYTES
+            if self._request.version < HttpVersion11 and self._response.content_length is None:
+                close_after(self._response)  # which is how such a client sees the end
+            await self._response.prepare(self._request)
+        for block in self._blocks():
+            await self._patiently(self._response.write(block))
+
+    async def end(self) -> web.StreamResponse:
+        """Send the rest and end; an answer that was held back whole has its length in its head."""
+        if not self.begun:
+            self._response.content_length = self._size_bytes
+        await self.send()
+        await self._patiently(self._response.write_eof())
+        return self._response
+
+    def _blocks(self) -> Iterator[bytes]:
+        """Yield the parts, joined to blocks of no more than what is to be sent at once, and forget them."""
+        parts, self._parts, self._size_bytes = self._parts, [], 0
+        begin = size_bytes = 0
+        for number, part in enumerate(parts):
+            if size_bytes and size_bytes + len(part) > SEND_BYTES:
+                yield b"".join(parts[begin:number])
+                begin, size_bytes = number, 0
+            size_bytes += len(part)
+        if size_bytes:
+            yield b"".join(parts[begin:])
+
+    async def _patiently(self, writing: Coroutine[Any, Any, None]) -> None:
+        """Wait for a client that does not read, as long as it takes something every `body_timeout_s`."""
+        task = asyncio.ensure_future(writing)
+        left_bytes = -1
+        try:
+            while not (await asyncio.wait({task}, timeout=self._timeout_s))[0]:
+                transport = self._request.transport
+                if transport is None:
+                    continue  # the task hears of it
+                before, left_bytes = left_bytes, transport.get_write_buffer_size()
+                if left_bytes == before:
+                    transport.abort()
+                    raise ConnectionAbortedError("the client does not read")
+            await task
+        finally:
+            task.cancel()
+
+
+async def _answer_array(request: web.Request, batch: Batch, answer: Answer) -> None:
+    settings, resolver = batch.state.settings, batch.state.resolver
+    body = await pings.read_body(request, settings.batch_body_limit_bytes, settings.body_timeout_s, "batch")
+    found: list[Span] = []
+    for span in spans(body):
+        if span is not None:
+            found.append(span)
+        if len(found) > MOST_PINGS:
+            raise ProblemError(BATCH_TOO_LARGE, f"an array may hold {MOST_PINGS} pings; a stream of lines has no limit")
+        await answer.pause()
+    separator = b'{"results":['
+    for start, end in found:
+        said = batch.answer(resolver, body[start:end] if end - start <= settings.body_limit_bytes else None)
+        if said is not None:
+            answer.add(separator)
+            answer.add(said)
+            separator = b","
+        await answer.pause()
+    if separator != b",":
+        answer.add(separator)
+    closing = {"summary": batch.summary(), "policy": resolver.policy.label, "data": resolver.generation}
+    answer.add(b"]," + orjson.dumps(closing)[1:])
+
+
+async def _answer_stream(request: web.Request, batch: Batch, answer: Answer) -> None:
+    settings = batch.state.settings
+    splitter = LineSplitter(settings.body_limit_bytes)
+    await pings.send_continue(request)
+    while piece := await _next_piece(request, settings.body_timeout_s):
+        await _answer_lines(splitter.lines(piece), batch, answer)
+        if batch.total:  # until a line is whole, what goes wrong can still be a problem of its own
+            await answer.send()
+    await _answer_lines(splitter.rest(), batch, answer)
+    answer.add(orjson.dumps({"summary": batch.summary(), "complete": True}) + b"\n")
+    await answer.send()  # without a length, even where nothing was sent before
+
+
+async def _answer_lines(lines: Iterator[bytes | None], batch: Batch, answer: Answer) -> None:
+    """Answer the lines of a piece, on the generation of the moment: a stream may outlive one, and each line names its own."""
+    resolver = batch.state.resolver
+    for line in lines:
+        if line is None or line.strip():
+            said = batch.answer(resolver, line)
+            if said is not None:
+                answer.add(said + b"\n")
+        await answer.pause()
+
+
+async def _next_piece(request: web.Request, timeout_s: float) -> bytes:
+    """Read what has come of the body, empty at its end; the time is for each reading, not for the stream."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await request.content.readany()
+    except TimeoutError:
+        raise ProblemError(REQUEST_TIMEOUT, f"no byte of the body came for {timeout_s:g} seconds", close=True) from None
