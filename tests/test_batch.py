@@ -661,6 +661,16 @@ async def test_a_stream_of_any_size_takes_little_memory() -> None:
     assert grown < 16_000_000, "the promise is 64 MB"
 
 
+async def test_the_documented_stream() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "http.md").read_text("utf-8")
+    body, shown = (block.encode() for block in re.findall(r"^```ndjson\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    with Resolver.open() as opened:
+        async with running(opened) as service, aiohttp.ClientSession(service.url) as client:
+            headers = NDJSON | {"Prefer": "return=minimal", "X-Request-Id": "7f3a"}
+            _, raw = await post(client, body, headers)
+    assert raw.replace(b'"data":"%s"' % opened.generation.encode(), b'"data":"g1"') == shown
+
+
 # --- where pings begin and end
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -41,15 +42,27 @@ def curl(command: str, port: int) -> dict[str, object]:
         return answer
 
 
+CURLS = [block for body in CONSOLE for block in re.findall(r"^\$ (curl .*?)(?=^\$ |\Z)", body, flags=re.MULTILINE | re.DOTALL)]
+
+
 def test_the_first_curl_gets_the_answer_that_is_shown() -> None:
-    (command,) = (
-        block for body in CONSOLE for block in re.findall(r"^\$ (curl .*?)(?=^\$ |\Z)", body, flags=re.MULTILINE | re.DOTALL)
-    )
+    command, _ = CURLS
     shown = json.loads(next(body for language, body in BLOCKS if language == "json"))
     with serve() as running:
         answer = curl(command, running.port)
     assert answer == shown
     assert list(answer) == list(shown), "the fields stand in the order of the contract"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_second_curl_sends_a_stream(tmp_path: Path) -> None:
+    _, command = CURLS
+    (tmp_path / "pings.ndjson").write_text('{"serving": "36801"}\n{"serving": "21401"}\n', encoding="utf-8")
+    with serve() as running:
+        words = shlex.split(command.replace(":8080/", f":{running.port}/"))
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    deny, allow, last = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (deny["decision"], allow["decision"], last["complete"]) == ("deny", "allow", True)
 
 
 @pytest.mark.parametrize(

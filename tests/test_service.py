@@ -477,6 +477,17 @@ async def test_odd_bytes_are_refused_and_the_connection_closed(service: Service,
     assert answer.rest == b""
 
 
+async def test_a_body_that_breaks_its_framing_later_is_refused_at_once(service: Service) -> None:
+    reader, writer = await asyncio.open_connection(LOOPBACK, service.port)
+    writer.write(POST + CHUNKED + b"\r\n1\r\n{\r\n")
+    await asyncio.sleep(0.05)
+    writer.write(b"ZZ\r\n")
+    answer = parse_answer(await asyncio.wait_for(reader.read(), LINGER_S + 2))
+    writer.close()
+    assert (answer.status, answer.document["code"], answer.headers["connection"]) == (400, "BAD_REQUEST", "close")
+    assert answer.rest == b""
+
+
 async def test_the_public_vectors_that_must_be_refused_are(service: Service) -> None:
     if SHARED is None:
         pytest.skip("the public HTTP vectors are not on this machine")

@@ -129,6 +129,10 @@ class Connection(web.RequestHandler):
                 self._expect_head()
         heads_parsed = self._request_count
         super().data_received(data)
+        request = self._current_request
+        if request is not None and self._request_count > heads_parsed and not request.content.is_eof():
+            # Nothing can follow a body without an end but its parser's error, and aiohttp leaves who reads the body waiting.
+            request.content.set_exception(web.RequestPayloadError("the body's framing is malformed"))
         if reading_head and heads_parsed == self._request_count == self._heads_read:  # every byte is of an unfinished head
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
