@@ -65,7 +65,7 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
     if cache_control is not None:
         response.headers["Cache-Control"] = cache_control
     state = request.app[STATE]
-    unread = "Expect" in request.headers and not request.content.is_eof()  # the client may not send it any more
-    if unread or not response.keep_alive or state.closing or state.draining:
+    unasked = "Expect" in request.headers and pings.CONTINUED not in request  # the client may not send the body any more
+    if (unasked and not request.content.is_eof()) or not response.keep_alive or state.closing or state.draining:
         close_after(response)
     hide_aiohttp_text(response)

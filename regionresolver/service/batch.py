@@ -38,7 +38,7 @@ from regionresolver.service.state import STATE
 NDJSON = "application/x-ndjson"
 MOST_PINGS = 10_000
 
-SLICE_S = 0.001
+SLICE_S = 0.0005
 SEND_BYTES = 64 * 1024
 
 # The answer to an array goes out in one piece with its length, unless it is longer than this (with `explain`).
@@ -235,7 +235,7 @@ async def _answer_lines(lines: Iterator[bytes | None], batch: Batch, answer: Ans
     """Answer the lines of a piece, on the generation of the moment: a stream may outlive one, and each line names its own."""
     resolver = batch.state.resolver
     for line in lines:
-        if line is None or line.strip():
+        if line is None or line.strip(b" \t\r"):
             said = batch.answer(resolver, line)
             if said is not None:
                 answer.add(said + b"\n")

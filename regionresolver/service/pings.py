@@ -36,6 +36,9 @@ BLANKS = rb"[ \t\r\n]*+"
 _STRINGS = re.compile(STRING + BLANKS + rb"(:?)", re.DOTALL)
 
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')
+CONTINUED = web.RequestKey("continued", bool)
+"""Set where the client was told to send the body."""
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -128,6 +131,7 @@ async def send_continue(request: web.Request) -> None:
     if _expects_continue(request):
         await request.writer.write(_CONTINUE)
         request.writer.output_size = 0  # the answer has not begun
+        request[CONTINUED] = True
 
 
 def _expects_continue(request: web.Request) -> bool:
