@@ -7,6 +7,7 @@ import os
 import random
 import re
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 JSON = {"Content-Type": "application/json"}
 LIMIT = 16 * 1024
 CUBAN = b'{"serving":"36801"}'
+# What is sent in thousands: so many denials would trip the breaker of the policy.
 SPANIARD = b'{"serving":"21401"}'
 CRIMEAN = b'{"serving":"25001","ip":"62.0.1.1"}'
 HEAD = b"POST /v1/decisions/batch HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-ndjson\r\n"
@@ -200,12 +202,12 @@ async def test_an_array_has_a_limit_of_its_own(resolver: Resolver) -> None:
         assert (await post(client, exact, JSON))[0] == 200
         status, raw = await post(client, exact + b" ", JSON)
         assert (status, json.loads(raw)["code"]) == (413, "BODY_TOO_LARGE")
-        assert len(await stream(client, (CUBAN + b"\n") * 10_000)) == 10_001
+        assert len(await stream(client, (SPANIARD + b"\n") * 10_000)) == 10_001
 
 
 async def test_a_long_answer_to_an_array_is_streamed(client: aiohttp.ClientSession) -> None:
     count = MOST_PINGS
-    async with client.post(PATH + "?explain=full", data=array([CUBAN] * count), headers=JSON) as response:
+    async with client.post(PATH + "?explain=full", data=array([SPANIARD] * count), headers=JSON) as response:
         raw = await response.read()
         assert response.headers["Transfer-Encoding"] == "chunked"
     assert len(raw) > HELD_BYTES
@@ -350,23 +352,22 @@ async def test_others_have_their_turn_during_a_batch(client: aiohttp.ClientSessi
 
     async def turn() -> None:
         nonlocal longest_s, turns
-        loop = asyncio.get_running_loop()
-        last = loop.time()
+        last = time.thread_time()
         while True:
             await asyncio.sleep(0)
-            longest_s, turns, last = max(longest_s, loop.time() - last), turns + 1, loop.time()
+            longest_s, turns, last = max(longest_s, time.thread_time() - last), turns + 1, time.thread_time()
 
-    body = glue([CUBAN] * MOST_PINGS)
+    body = glue([SPANIARD] * MOST_PINGS)
     turning = asyncio.create_task(turn())
     status, _ = await post(client, body, headers)
     turning.cancel()
     assert status == 200
     assert turns > 100
-    assert longest_s < 0.1, "a slice is half a millisecond; the rest is for a busy machine"
+    assert longest_s < 0.05, "of the processor's time; a slice is half a millisecond, and the client is in this loop too"
 
 
 async def test_a_client_that_goes_ends_the_work(resolver: Resolver, service: Service) -> None:
-    body = array([CUBAN] * MOST_PINGS)
+    body = array([SPANIARD] * MOST_PINGS)
     _, writer = await asyncio.open_connection(LOOPBACK, service.port)
     service.state.resolver = meddled = Meddled(resolver, 100, writer.transport.abort)  # type: ignore[assignment]
     head = HEAD.replace(b"x-ndjson", b"json") + b"Content-Length: %d\r\n\r\n" % len(body)
@@ -574,7 +575,7 @@ async def test_a_stream_that_its_client_cuts_is_no_error(service: Service, caplo
     assert [record.getMessage() for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
 
 
-LONG = b'{"id":"%s","serving":"36801"}\n' % (b"x" * 200)
+LONG = b'{"id":"%s","serving":"21401"}\n' % (b"x" * 200)
 
 
 def send_until_it_blocks(client: socket.socket, data: bytes, patience: int = 1) -> int:
@@ -604,7 +605,7 @@ async def test_a_client_that_does_not_read_is_not_read_from(service: Service) ->
         assert sent < 30_000_000, "what the kernel's buffers and ours hold"
         assert service.state.page.in_flight == 1
         received = b""
-        while received.count(b"deny") < 10_000:
+        while received.count(b"allow") < 10_000:
             received += await asyncio.to_thread(client.recv, 1_000_000)
     await until(lambda: service.state.page.in_flight == 0)
 
@@ -632,7 +633,7 @@ async def test_shutting_down_finishes_a_stream_or_cuts_it(resolver: Resolver, *,
 
 
 STREAM_BYTES = int(os.environ.get("REGIONRESOLVER_STREAM_BYTES", "100_000_000"))
-PADDED = b'{"serving":"36801","padding":"%s"}\n' % (b"x" * 8000)
+PADDED = b'{"serving":"21401","padding":"%s"}\n' % (b"x" * 8000)
 
 
 def high_water_bytes(pid: int) -> int:
@@ -643,7 +644,7 @@ def high_water_bytes(pid: int) -> int:
 
 async def test_a_stream_of_any_size_takes_little_memory() -> None:
     """With REGIONRESOLVER_STREAM_BYTES=1_000_000_000 a gigabyte."""
-    block = PADDED * 20 + b"y" * 300_000 + b"\n" + CUBAN + b"\n"
+    block = PADDED * 20 + b"y" * 300_000 + b"\n" + SPANIARD + b"\n"
 
     async def body() -> AsyncIterator[bytes]:
         for _ in range(STREAM_BYTES // len(block)):
@@ -661,7 +662,7 @@ async def test_a_stream_of_any_size_takes_little_memory() -> None:
             grown = high_water_bytes(pid) - before
     summary = json.loads(last)["summary"]
     assert count == summary["total"] + 1 == STREAM_BYTES // len(block) * 22 + 1
-    assert (summary["deny"], summary["failed"]) == (summary["total"] // 22 * 21, summary["total"] // 22)
+    assert (summary["allow"], summary["failed"]) == (summary["total"] // 22 * 21, summary["total"] // 22)
     assert grown < 16_000_000, "the promise is 64 MB"
 
 
