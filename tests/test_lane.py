@@ -376,6 +376,9 @@ async def test_the_breaker_counts_the_decisions_of_the_lane(tmp_path: Path) -> N
             await in_lane(service, [POST + post(b'{"serving":"21401"}') + GET + LAST])
             assert answered(service) == 3
             assert resolver.breaker._totals() == (decided + 2, denied + 1)
+            # The self-test at the start asked too, but it was no phone.
+            resolver.breaker.check(dt.datetime.now(dt.UTC))
+            assert (resolver.breaker.decided, resolver.breaker.denied) == (2, 1)
 
 
 async def test_a_fault_in_composing_is_answered_by_the_slow_path(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

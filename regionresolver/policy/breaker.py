@@ -140,6 +140,13 @@ class Breaker:
         self._mark()
         return change
 
+    def begin_anew(self) -> None:
+        """Begin with an empty window: what was decided so far were no pings. A trip stays."""
+        self._samples.clear()
+        self._baseline = self._totals()
+        if self.trip is None:
+            self.decided = self.denied = 0
+
     def reset(self) -> None:
         """Let the policy speak again, with an empty window. Where there are marks, the command resets: see `Marks`."""
         self._stand(None)
@@ -176,10 +183,10 @@ class Breaker:
 
     def _stand(self, trip: Trip | None) -> None:
         self.trip = trip
-        self.decided, self.denied = (0, 0) if trip is None else (trip.decided, trip.denied)
         self._unmarked = False
-        self._samples.clear()
-        self._baseline = self._totals()
+        self.begin_anew()
+        if trip is not None:
+            self.decided, self.denied = trip.decided, trip.denied
         self._follow(trip)
 
     def _move_window(self, at: dt.datetime, window: dt.timedelta) -> None:

@@ -148,9 +148,7 @@ class Resolver:
         plmns = PlmnTable.load(catalogue=extended.catalogue)
         resolver = cls(index, extended, plmns, served.policy, any_regions, served)
         resolver.warnings = (*served.warnings, *resolver._expired(), *resolver._check_policy(served.file))
-        if resolver._overrides is not None:
-            # The policy's own tests are no pings.
-            resolver._overrides.counters.reset()
+        resolver.forget_counts()
         resolver._prepare_to_step_back()
         return resolver
 
@@ -160,6 +158,12 @@ class Resolver:
         It lives as long as this one: closing either closes the data of both. Raises PolicyError.
         """
         return type(self)(self._index, self._extended, self._plmns, policy, self._vocabulary.any_regions)
+
+    def forget_counts(self) -> None:
+        """Count overrides and the breaker's decisions from now on: what was asked so far, by tests, were no pings."""
+        self.breaker.begin_anew()
+        if self._overrides is not None:
+            self._overrides.counters.reset()
 
     @property
     def engine(self) -> Engine[Decision]:

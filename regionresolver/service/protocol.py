@@ -360,6 +360,8 @@ async def why_not(resolver: Resolver, server: web.Server, settings: Settings) ->
     except Exception as error:  # noqa: BLE001 - whatever fails there would fail with clients
         logs.event(_log, logging.ERROR, "lane_self_test_failed", error)
         return f"its self-test failed: {type(error).__name__}"
+    finally:
+        resolver.forget_counts()
     return None if fault is None else f"its self-test failed: {fault}"
 
 
