@@ -263,7 +263,7 @@ def _targets(report: Mapping[str, Any]) -> Sheet:
         if call
         else ""
     )
-    return Sheet("Targets A1-A6 of PERFORMANCE.md", ["", "figure", "target", "here (quartiles)", "normalised", ""], rows, note)
+    return Sheet("Targets A1-A6", ["", "figure", "target", "here (quartiles)", "normalised", ""], rows, note)
 
 
 def markdown(report: Mapping[str, Any]) -> str:
