@@ -33,24 +33,11 @@ from cpython.unicode cimport PyUnicode_DATA, PyUnicode_GET_LENGTH
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy, memset
 
+from _fastpath.borrowed cimport LISTS_CAN_CHANGE, is_ascii, is_text, items_of, text_size, text_start
 from _fastpath.value_ids cimport Ids, drop, new_ids, put_ids, reserve, wrap_ids
 
-# Borrowed references: a text that is only read is not worth a write to its reference count.
 cdef extern from "Python.h":
-    """
-    #ifdef Py_GIL_DISABLED
-    #  define DIGITS_LISTS_CAN_CHANGE 1
-    #else
-    #  define DIGITS_LISTS_CAN_CHANGE 0
-    #endif
-    """
-    bint DIGITS_LISTS_CAN_CHANGE
     bint PyUnicode_IS_ASCII(object text)
-    bint is_text "PyUnicode_Check" (PyObject* item)
-    bint is_ascii "PyUnicode_IS_ASCII" (PyObject* text)
-    const char* text_start "(const char*)PyUnicode_DATA" (PyObject* text)
-    Py_ssize_t text_size "PyUnicode_GET_LENGTH" (PyObject* text)
-    PyObject** items_of "PySequence_Fast_ITEMS" (object list_or_tuple)
 
 cdef extern from "<endian.h>" nogil:
     uint32_t le32toh(uint32_t word)
@@ -514,7 +501,7 @@ cdef class DigitTrie:
         if not isinstance(texts, (list, tuple)):
             raise TypeError(f"PLMNs come in a list or a tuple, not {type(texts).__name__}")
         # No Python code runs below, so with a GIL nobody changes a list meanwhile.
-        kept = tuple(texts) if DIGITS_LISTS_CAN_CHANGE else texts
+        kept = tuple(texts) if LISTS_CAN_CHANGE else texts
         found = PyList_New(len(kept))
         items = items_of(kept)
         for i in range(len(kept)):

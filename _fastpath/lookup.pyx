@@ -33,29 +33,15 @@ from _fastpath.address cimport (
     ADDRESS_READABLE, Address, Canonical, classify, parse_lines_unclassed, parse_padded_unclassed, parse_text_unclassed, undress
 )
 from _fastpath.arrow_abi cimport ArrowArray, ArrowArrayStream, ArrowSchema
+from _fastpath.borrowed cimport LISTS_CAN_CHANGE, is_ascii, is_text, items_of, text_size, text_start
 from _fastpath.prefix_trie cimport BLOCK_ADDRESSES, PrefixTrie
 from _fastpath.value_ids cimport Ids, ValueIds, drop, new_ids, put_ids, reserve, wrap_ids
 
 import sys
 from ipaddress import IPv4Address, IPv6Address
 
-# Borrowed references: an item that is only read is not worth a write to its reference count.
-cdef extern from "Python.h":
-    """
-    #ifdef Py_GIL_DISABLED
-    #  define LOOKUP_LISTS_CAN_CHANGE 1
-    #else
-    #  define LOOKUP_LISTS_CAN_CHANGE 0
-    #endif
-    #define lookup_prefetch(at) __builtin_prefetch(at)
-    """
-    bint LOOKUP_LISTS_CAN_CHANGE
-    void lookup_prefetch(const void* at)
-    bint is_text "PyUnicode_Check" (PyObject* item)
-    bint is_ascii "PyUnicode_IS_ASCII" (PyObject* text)
-    const char* text_start "(const char*)PyUnicode_DATA" (PyObject* text)
-    Py_ssize_t text_size "PyUnicode_GET_LENGTH" (PyObject* text)
-    PyObject** items_of "PySequence_Fast_ITEMS" (object list_or_tuple)
+cdef extern from * nogil:
+    void lookup_prefetch "__builtin_prefetch" (const void* at)
 
 cdef extern from "<endian.h>" nogil:
     uint32_t be32toh(uint32_t word)
@@ -216,7 +202,7 @@ cdef inline void read_elements(
 ) noexcept nogil:
     """Read `count` rows. Inlined once for each layout."""
     cdef const uint8_t* validity = <const uint8_t*>array.buffers[0] if array.null_count else NULL
-    cdef bint is_text = layout == TEXTS or layout == LARGE_TEXTS or layout == TEXT_VIEWS
+    cdef bint holds_texts = layout == TEXTS or layout == LARGE_TEXTS or layout == TEXT_VIEWS
     cdef Element element
     cdef bint is_read
     cdef int i
@@ -224,7 +210,7 @@ cdef inline void read_elements(
         is_read = False
         if is_valid(validity, first + i):
             find_element(array, layout, first + i, &element)
-            if not is_text:
+            if not holds_texts:
                 is_read = read_packed(element.start, element.size, &addresses[i])
             elif element.end - element.start >= ADDRESS_READABLE:
                 is_read = parse_padded_unclassed(element.start, element.size, &addresses[i]) == 0
@@ -306,7 +292,7 @@ cdef class Lookup:
         """
         if not isinstance(addresses, (list, tuple)):
             raise TypeError(f"addresses come in a list or a tuple, not {type(addresses).__name__}")
-        return self._lookup_sequence(tuple(addresses) if LOOKUP_LISTS_CAN_CHANGE else addresses)
+        return self._lookup_sequence(tuple(addresses) if LISTS_CAN_CHANGE else addresses)
 
     def lookup_lines(self, text, /):
         """Return the value ids of addresses in a bytes-like object, one a line; `values` says what they mean.
