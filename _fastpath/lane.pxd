@@ -1,11 +1,10 @@
 """The face in C of the lane: the scanner of a request's head, and the answers of one generation."""
 
 cimport cython
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from _fastpath.engine cimport Answer, Engine
 from _fastpath.ping cimport Ping
-from _fastpath.policy_table cimport PolicyTable
+from _fastpath.texts cimport Composed, Texts
 
 cdef enum:
     HEAD_BYTES_MAX = 8192
@@ -13,8 +12,6 @@ cdef enum:
     REQUEST_ID_MAX = 128
     # A body that the lane waits for; larger ones are streamed by the slow path.
     BODY_BYTES_MAX = 16384
-    LANG_BYTES_MAX = 35
-    NO_LANG = 0xFF
     REMEMBERED_BYTES_MAX = 1024
     DATE_BYTES = 29
 
@@ -60,35 +57,6 @@ cdef struct Head:
 # Outside text[0:length] nothing is read.
 cdef int scan(const char* text, Py_ssize_t length, Head* out) noexcept nogil
 
-# All that an answer's text depends on but the ping's id. Compared as bytes: there is no padding. `epoch` counts the tables
-# of the policy that were met, for what every answer of a table carries; it is 0 without one.
-cdef struct Key:
-    int32_t rule
-    int32_t shadow_rule
-    uint32_t epoch
-    uint16_t region
-    uint16_t country
-    uint16_t subdivision
-    uint16_t conflicts
-    uint16_t reason
-    uint8_t confidence
-    uint8_t basis
-    uint8_t invalid
-    uint8_t route
-    uint8_t effect
-    uint8_t shadow_effect
-    uint8_t lang_bytes      # NO_LANG without one
-    char lang[LANG_BYTES_MAX]
-
-# A text and what it depends on, in one piece of memory: the text lies behind it.
-cdef struct Composed:
-    Key key
-    uint64_t size
-
-cdef struct Place:
-    uint64_t hash
-    Composed* composed      # NULL in an empty place
-
 # The header lines that came last, up to and with the blank line: clients repeat theirs. What they come to is kept too.
 cdef struct Remembered:
     char text[REMEMBERED_BYTES_MAX]
@@ -98,11 +66,7 @@ cdef struct Remembered:
 
 @cython.final
 cdef class Lane:
-    cdef Engine _engine
-    cdef PolicyTable _table
-    cdef uint32_t _epoch
-    cdef object _compose
-    cdef Place* _places
+    cdef readonly Texts texts
     cdef char* _out
     cdef Py_ssize_t _used
     cdef Py_ssize_t _body_limit
@@ -111,15 +75,11 @@ cdef class Lane:
     cdef uint64_t[ROUTES] _answered
     cdef uint64_t[REASONS] _declined
     cdef char[DATE_BYTES] _date
-    cdef readonly uint64_t composed
     cdef public double idle_deadline
     cdef public bint is_draining
 
     cdef int _scan(self, const char* text, Py_ssize_t length, Head* out) noexcept nogil
     cdef int _answer_one(self, const Head* head, const char* body, int64_t at_us)
-    cdef const Composed* _text_of(
-        self, const Key* key, const Ping* ping, const Answer* answer, PolicyTable table, int64_t at_us
-    )
     cdef void _write(self, const Head* head, const Ping* ping, const Composed* composed) noexcept nogil
 
 

@@ -1,9 +1,8 @@
-from collections.abc import Callable
 from typing import Any, Final, Self, final
 
 from typing_extensions import disjoint_base
 
-from _fastpath.engine import Decided, Engine
+from _fastpath.texts import Texts
 
 MORE_TO_COME: Final[int]
 ODD_REQUEST: Final[int]
@@ -18,11 +17,9 @@ BODY_LIMIT_BYTES: Final[int]
 class Lane:
     idle_deadline: float
     is_draining: bool
-    def __new__(
-        cls, engine: Engine[Any], compose: Callable[[Decided, bool], bytes], seed: bytes, body_limit_bytes: int
-    ) -> Self: ...
+    def __new__(cls, texts: Texts, seed: bytes, body_limit_bytes: int) -> Self: ...
     @property
-    def composed(self) -> int: ...
+    def texts(self) -> Texts: ...
     def set_date(self, date: bytes) -> None: ...
     def counts(self) -> tuple[dict[str, int], dict[str, int]]: ...
 

@@ -18,8 +18,7 @@ wider sense, so the end of the request is beyond doubt, but it is for somebody e
 Expect, Upgrade, HTTP/1.0, bytes that are no HTTP: the slow path has to find out itself). What it says depends on the bytes
 alone, never on the segments in which they came: a beginning of a request is MORE or what the whole will be.
 
-An answer is a head with four holes and a text that was composed once, by the same Python that answers on the slow path,
-for each distinct set of ids that the compiled engine gives: so both paths cannot differ. The ping's own id is the first
+An answer is a head with four holes and a text that was composed once (_fastpath/texts.pyx). The ping's own id is the first
 member of every document, and is put in front of the text.
 
 `Lane` belongs to one event loop. `LaneConnection` is the base of an asyncio protocol (regionresolver/service/protocol.py):
@@ -29,14 +28,12 @@ it offers what is received to the lane, sends the answers of a segment together,
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from _fastpath.engine cimport Answer, Engine, now_us
-from _fastpath.fusion cimport INVALID
+from _fastpath.engine cimport now_us
 from _fastpath.ping cimport Ping, ping_from_json, ping_from_query
-from _fastpath.policy_table cimport DENY, PolicyTable
-from _fastpath.tally cimport count
+from _fastpath.texts cimport LANG_BYTES_MAX
 
 cdef extern from "<sys/socket.h>" nogil:
     int MSG_DONTWAIT, MSG_NOSIGNAL
@@ -45,14 +42,9 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     METHOD_CHARACTERS_MAX = 16
     CONTENT_LENGTH_DIGITS_MAX = 19
-    # A line of the status document's size and a text that a policy's message makes long; beyond it, the slow path answers.
-    TEXT_BYTES_MAX = 16384
-    # What one answer may need: the text, the holes' contents and the head around them.
+    # What one answer may need: a text of TEXT_BYTES_MAX, the holes' contents and the head around them.
     ANSWER_BYTES_MAX = 20480
     OUT_BYTES = 131072
-    # Texts that are kept: a power of two. About 60 bytes each, and what the texts have.
-    COMPOSED_PLACES = 4096
-    KEY_WORDS = 8
     RANDOM_SEED_BYTES = 32
     REQUEST_ID_DIGITS = 32
 
@@ -79,9 +71,6 @@ REASON_WORDS = (
     "", "other_path", "host", "connection", "header", "length", "framing", "limit", "ping", "draining", "fault",
 )
 BODY_LIMIT_BYTES = BODY_BYTES_MAX
-
-# The members that stand before every text, in JSON; `id` is null where the ping has none.
-cdef bytes NO_ID = b'{"id":null'
 
 cdef const char* HEAD_TO_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
 cdef const char* LENGTH_TO_DATE = b"\r\nDate: "
@@ -376,22 +365,6 @@ cdef uint64_t next_random(uint64_t* state) noexcept nogil:
     return result
 
 
-cdef inline uint64_t hash_of(const Key* key) noexcept nogil:
-    """Mix the eight words of a key."""
-    cdef uint64_t[KEY_WORDS] words
-    cdef uint64_t mixed = 0
-    cdef int i
-    memcpy(words, key, sizeof(words))
-    for i in range(KEY_WORDS):
-        mixed = rotated(mixed ^ words[i], 29) * <uint64_t>0x9E3779B97F4A7C15
-    return mixed ^ mixed >> 32
-
-
-cdef inline bint is_kept(const Place* place, uint64_t hash, const Key* key) noexcept nogil:
-    """Tell whether a place has the text of a key; where the hashes are equal, the keys decide."""
-    return place.composed != NULL and place.hash == hash and memcmp(&place.composed.key, key, sizeof(Key)) == 0
-
-
 cdef inline char* put(char* at, const void* text, Py_ssize_t size) noexcept nogil:
     memcpy(at, text, size)
     return at + size
@@ -414,30 +387,22 @@ cdef inline char* put_number(char* at, uint64_t number) noexcept nogil:
 cdef class Lane:
     """The answers of one event loop's connections.
 
-    `compose(decided, is_decision)` gives an answer's JSON with `"id":null` first; `seed` are 32 random bytes.
+    `texts` are those of the generation that answers; `seed` are 32 random bytes.
     A POST with more than `body_limit_bytes` is left to the slow path. While `is_draining` everything is.
     """
 
-    def __cinit__(self, Engine engine not None, compose, bytes seed not None, Py_ssize_t body_limit_bytes):
+    def __cinit__(self, Texts texts not None, bytes seed not None, Py_ssize_t body_limit_bytes):
         if len(seed) != RANDOM_SEED_BYTES or not any(seed):
             raise ValueError(f"a seed of {RANDOM_SEED_BYTES} bytes that are not all 0 is needed")
-        if sizeof(Key) != 8 * KEY_WORDS:
-            raise AssertionError("the key has padding, which is compared")
         memcpy(self._random, PyBytes_AS_STRING(seed), RANDOM_SEED_BYTES)
-        self._engine, self._table, self._compose = engine, None, compose
+        self.texts = texts
         self._body_limit = min(max(body_limit_bytes, 0), BODY_BYTES_MAX)
-        self._places = <Place*>calloc(COMPOSED_PLACES, sizeof(Place))
         self._out = <char*>malloc(OUT_BYTES)
-        if self._places == NULL or self._out == NULL:
+        if self._out == NULL:
             raise MemoryError
         memset(self._date, b" "[0], DATE_BYTES)
 
     def __dealloc__(self):
-        cdef int i
-        if self._places != NULL:
-            for i in range(COMPOSED_PLACES):
-                free(self._places[i].composed)
-        free(self._places)
         free(self._out)
 
     def set_date(self, bytes date not None):
@@ -478,84 +443,20 @@ cdef class Lane:
     cdef int _answer_one(self, const Head* head, const char* body, int64_t at_us):
         """Answer a canonical request into the output, as of an instant; else say why not."""
         cdef Ping ping
-        cdef Answer answer
-        cdef Key key
         cdef const Composed* composed
-        cdef PolicyTable table = None
-        memset(&key, 0, sizeof(Key))
-        memset(&answer, 0, sizeof(Answer))
-        key.route = head.route
         if head.route == RESOLVE:
             if ping_from_query(head.query, head.query_bytes, &ping) != 0:
                 return PING
-            self._engine.resolve(&ping.signals, at_us, &answer)
+            composed = self.texts.resolved(&ping, at_us)
         else:
             if ping_from_json(body, <Py_ssize_t>head.body_bytes, &ping) != 0 or ping.lang_bytes > LANG_BYTES_MAX:
                 return PING
-            table = self._engine._table_of(at_us)
-            if table is not self._table:
-                self._table = table
-                self._epoch += 1
-            key.epoch = self._epoch
-            self._engine.answer(&ping.signals, &ping.facts, table, at_us, &answer)
-            key.rule, key.effect, key.reason = answer.verdict.rule, answer.verdict.effect, answer.verdict.reason
-            key.shadow_rule, key.shadow_effect = answer.verdict.shadow_rule, answer.verdict.shadow_effect
-            key.lang_bytes = NO_LANG
-            if ping.lang != NULL:
-                key.lang_bytes = <uint8_t>ping.lang_bytes
-                memcpy(key.lang, ping.lang, ping.lang_bytes)
-        key.region, key.country, key.subdivision = (
-            answer.resolution.region, answer.resolution.country, answer.resolution.subdivision
-        )
-        key.conflicts, key.confidence, key.basis = (
-            answer.resolution.conflicts, answer.resolution.confidence, answer.resolution.basis
-        )
-        key.invalid = (
-            (ping.signals.ip_status == INVALID) | (ping.signals.serving_status == INVALID) << 1
-            | (ping.signals.home_status == INVALID) << 2
-        )
-        composed = self._text_of(&key, &ping, &answer, table, at_us)
+            composed = self.texts.decided(&ping, at_us)
         if composed == NULL:
             return FAULT
-        if head.route == DECIDE:
-            count(self._engine._tally, answer.verdict.effect == DENY)
         self._write(head, &ping, composed)
         self._answered[head.route] += 1
         return PLAIN
-
-    cdef const Composed* _text_of(
-        self, const Key* key, const Ping* ping, const Answer* answer, PolicyTable table, int64_t at_us
-    ):
-        """Find the text of an answer, composing it when it is not kept; NULL when that failed."""
-        cdef uint64_t hash = hash_of(key)
-        cdef Place* place = &self._places[hash & (COMPOSED_PLACES - 1)]
-        cdef Place* other = &self._places[hash & (COMPOSED_PLACES - 1) ^ 1]
-        cdef Composed* composed
-        cdef Py_ssize_t size
-        cdef bytes text
-        if is_kept(place, hash, key):
-            return place.composed
-        if is_kept(other, hash, key):
-            return other.composed
-        lang = None if ping.lang == NULL else ping.lang[:ping.lang_bytes].decode("ascii")
-        try:
-            text = self._compose(self._engine.told(&ping.signals, answer, table, at_us, lang), key.route == DECIDE)
-        except Exception:  # the slow path answers, and tells what is wrong
-            return NULL
-        if not text.startswith(NO_ID) or len(text) > TEXT_BYTES_MAX:
-            return NULL
-        size = len(text) - len(NO_ID)
-        composed = <Composed*>malloc(sizeof(Composed) + size)
-        if composed == NULL:
-            return NULL
-        composed.key, composed.size = key[0], <uint64_t>size
-        memcpy(<char*>(composed + 1), PyBytes_AS_STRING(text) + len(NO_ID), size)
-        # The newest goes to its own place, what was there to the neighbour's.
-        free(other.composed)
-        other[0] = place[0]
-        place.hash, place.composed = hash, composed
-        self.composed += 1
-        return composed
 
     cdef void _write(self, const Head* head, const Ping* ping, const Composed* composed) noexcept nogil:
         """Write head and document behind what is written already."""

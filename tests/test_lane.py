@@ -17,6 +17,7 @@ import orjson
 import pytest
 
 from _fastpath.lane import REASON_WORDS, Lane, scan_head
+from _fastpath.texts import Texts
 from regionresolver import Resolver
 from regionresolver.resolver.documents import decision_document
 from regionresolver.service import protocol
@@ -292,7 +293,7 @@ async def test_what_is_answered_depends_on_nothing_that_was_asked_before(service
     resolver = service.state.resolver
     front, transport = in_memory(service)
     rng = random.Random(2)
-    composed = service.fronts.lane.composed
+    composed = service.fronts.lane.texts.composed
     for _ in range(6000):
         lang, ip = f"l{rng.randrange(2500)}", f"{rng.choice((84, 62, 46, 80, 10))}.0.1.1"
         transport.written.clear()
@@ -300,7 +301,7 @@ async def test_what_is_answered_depends_on_nothing_that_was_asked_before(service
         document = parse_answer(bytes(transport.written)).document
         expected = decision_document(resolver.decide(ip=ip, serving="36801", lang=lang))
         assert document == orjson.loads(orjson.dumps(expected))
-    assert service.fronts.lane.composed - composed > 4096
+    assert service.fronts.lane.texts.composed - composed > 4096
 
 
 OVERRIDES = """
@@ -365,7 +366,7 @@ async def test_the_calendar_of_the_policy_holds_in_the_lane(tmp_path: Path) -> N
                 assert found == await in_aiohttp(without, [raw])
                 decisions.append(re.findall(rb'"decision":"(\w+)"', found))
             assert decisions == [[b"deny", b"allow"], [b"deny", b"allow"], [b"allow", b"allow"], [b"allow", b"allow"]]
-            assert service.fronts.lane.composed == 4
+            assert service.fronts.lane.texts.composed == 4
 
 
 async def test_the_breaker_counts_the_decisions_of_the_lane(tmp_path: Path) -> None:
@@ -386,18 +387,19 @@ async def test_a_fault_in_composing_is_answered_by_the_slow_path(service: Servic
         raise RuntimeError
 
     for compose in (broken, lambda *_: b"{}", lambda *_: b'{"id":null' + b" " * 20_000 + b"}"):
-        lane = Lane(service.state.resolver.engine, compose, b"\x01" * 32, 16_384)
+        lane = Lane(Texts(service.state.resolver.engine, compose), b"\x01" * 32, 16_384)
         monkeypatch.setattr(service.fronts, "lane", lane)
         assert parse_answer(await in_lane(service, [GET, LAST])).document["region"] == "CU"
         assert lane.counts()[1]["fault"] == 1
 
 
 def test_a_lane_needs_a_seed_and_a_date(resolver: Resolver) -> None:
+    texts = Texts(resolver.engine, protocol.compose)
     for seed in (b"", b"\0" * 32, b"x" * 31):
         with pytest.raises(ValueError, match="seed"):
-            Lane(resolver.engine, protocol.compose, seed, 16_384)
+            Lane(texts, seed, 16_384)
     with pytest.raises(ValueError, match="29 bytes"):
-        Lane(resolver.engine, protocol.compose, b"x" * 32, 16_384).set_date(b"today")
+        Lane(texts, b"x" * 32, 16_384).set_date(b"today")
 
 
 async def test_request_ids_are_made_and_differ(service: Service) -> None:

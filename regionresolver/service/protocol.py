@@ -35,6 +35,7 @@ from aiohttp import web
 
 from _fastpath.engine import Decided
 from _fastpath.lane import FOREIGN_BYTES, MORE_TO_COME, ODD_REQUEST, WRITING_PAUSED, Lane, LaneConnection
+from _fastpath.texts import Texts
 from regionresolver.resolver import Decision, Resolver
 from regionresolver.resolver.documents import decision_document
 from regionresolver.service import logs
@@ -75,7 +76,7 @@ class Fronts:
 
     def __init__(self, resolver: Resolver, server: web.Server, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
         """Make a lane over the resolver's engine; `start` sets its clock going."""
-        self.lane = Lane(resolver.engine, compose, secrets.token_bytes(32), settings.body_limit_bytes)
+        self.lane = Lane(Texts(resolver.engine, compose), secrets.token_bytes(32), settings.body_limit_bytes)
         self.server = server
         self.settings = settings
         self.loop = loop

@@ -1,0 +1,12 @@
+from collections.abc import Callable
+from typing import Any, Self, final
+
+from _fastpath.engine import Decided, Engine
+
+@final
+class Texts:
+    def __new__(cls, engine: Engine[Any], compose: Callable[[Decided, bool], bytes]) -> Self: ...
+    @property
+    def engine(self) -> Engine[Any]: ...
+    @property
+    def composed(self) -> int: ...
