@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fuzz import fuzz_address, fuzz_image, fuzz_lane, fuzz_ping, fuzz_plmn, fuzz_walk
+from tests.fuzz import fuzz_address, fuzz_batch, fuzz_image, fuzz_lane, fuzz_ping, fuzz_plmn, fuzz_walk
 from tests.fuzz.engine import CORPUS, corpus_of
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 TARGETS: dict[str, tuple[Callable[[bytes], None], Callable[[], Iterable[bytes]]]] = {
     "address": (fuzz_address.one, fuzz_address.seeds),
+    "batch": (fuzz_batch.one, fuzz_batch.seeds),
     "image": (fuzz_image.one, fuzz_image.seeds),
     "lane": (fuzz_lane.one, fuzz_lane.seeds),
     "ping": (fuzz_ping.one, fuzz_ping.seeds),

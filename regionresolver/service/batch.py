@@ -1,8 +1,8 @@
 """`POST /v1/decisions/batch`: many pings, each answered as `POST /v1/decisions` would answer it alone.
 
-A JSON array is read whole and split into its elements before anything is decided; one generation of data and policy
-answers all of it. A stream of lines is read, decided and written piece by piece: what is in memory is a piece of the body,
-a line, and the answers that are not sent yet. A client that does not read is waited for, and its body meanwhile not read.
+What is answered is batch_answers' to say; here it is read and sent. A JSON array is read whole before anything is decided.
+A stream of lines is read, decided and written piece by piece: what is in memory is a piece of the body, a line, and the
+answers that are not sent yet. A client that does not read is waited for, and its body meanwhile not read.
 
 The loop is shared: after `SLICE_S` of work others have their turn. A client that is gone ends the work at that moment.
 An answer that has begun cannot become a problem any more: it is cut, which the missing last line tells, and so does HTTP.
@@ -13,30 +13,14 @@ import time
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
-import orjson
 from aiohttp import HttpVersion11, web
 
-from regionresolver.errors import PingError
-from regionresolver.model import Effect
-from regionresolver.resolver import Resolver
-from regionresolver.resolver.documents import decision_document
-from regionresolver.resolver.pings import Fields
 from regionresolver.service import pings, request_id
-from regionresolver.service.batch_items import LineSplitter, Span, spans
-from regionresolver.service.handlers import decided
-from regionresolver.service.problems import (
-    BATCH_TOO_LARGE,
-    BODY_TOO_LARGE,
-    REQUEST_TIMEOUT,
-    Problem,
-    ProblemError,
-    close_after,
-    problem_of,
-)
+from regionresolver.service.batch_answers import Batch
+from regionresolver.service.problems import REQUEST_TIMEOUT, ProblemError, close_after, problem_of
 from regionresolver.service.state import STATE
 
 NDJSON = "application/x-ndjson"
-MOST_PINGS = 10_000
 
 SLICE_S = 0.0005
 SEND_BYTES = 64 * 1024
@@ -48,7 +32,13 @@ HELD_BYTES = 8 * 1024 * 1024
 async def decide_batch(request: web.Request) -> web.StreamResponse:
     """Answer a JSON array or a stream of lines, as its Content-Type says."""
     is_stream = pings.check_type(request, NDJSON) == NDJSON
-    batch = Batch(request)
+    batch = Batch(
+        request.app[STATE],
+        minimal=pings.prefers_minimal(request),
+        explain=pings.explain(request),
+        strict=pings.strict(request),
+        identity=request.get(request_id.IDENTITY) or "",
+    )
     answer = Answer(request, NDJSON if is_stream else pings.JSON, 0 if is_stream else HELD_BYTES, minimal=batch.minimal)
     try:
         await (_answer_stream if is_stream else _answer_array)(request, batch, answer)
@@ -60,56 +50,6 @@ async def decide_batch(request: web.Request) -> web.StreamResponse:
             raise
         problem_of(error)  # which logs what is a fault of ours
         raise ConnectionAbortedError("the answer was cut") from None
-
-
-class Batch:
-    """One batch: how its pings are to be answered, and the count of what they got."""
-
-    def __init__(self, request: web.Request) -> None:
-        """Read the parameters. Raises PingError."""
-        self.state = request.app[STATE]
-        self.minimal = pings.prefers_minimal(request)
-        self._explain, self._strict = pings.explain(request), pings.strict(request)
-        self._identity = request.get(request_id.IDENTITY) or ""
-        self._fault: Problem | None = None
-        limit_bytes = self.state.settings.body_limit_bytes
-        self._too_long = Problem(BODY_TOO_LARGE, f"a ping may have {limit_bytes} bytes")
-        self.failed = 0
-        self.effects = dict.fromkeys(Effect, 0)
-
-    @property
-    def total(self) -> int:
-        """How many pings have been answered."""
-        return self.failed + sum(self.effects.values())
-
-    def summary(self) -> dict[str, int]:
-        """Give the counts as they are answered."""
-        counts = {effect.value: self.effects[effect] for effect in (Effect.ALLOW, Effect.DENY, Effect.REVIEW)}
-        return {"total": self.total, **counts, "failed": self.failed}
-
-    def answer(self, resolver: Resolver, text: bytes | bytearray | None) -> bytes | None:
-        """Answer a ping (None: one that is too long) as JSON; None where the client wants nothing said of it."""
-        if text is None:
-            return self._refuse(self._too_long, None)
-        ping: dict[str, object] = {}
-        try:
-            ping = pings.parse_ping(text)
-            decision = decided(resolver, ping, strict=self._strict)
-            if self.minimal and decision.effect is Effect.ALLOW:
-                said = None
-            else:
-                said = orjson.dumps(decision_document(decision, self._explain))
-        except (ProblemError, PingError) as error:
-            return self._refuse(problem_of(error), ping.get("id"))
-        except Exception as error:  # noqa: BLE001 - of this ping; the others have nothing to do with it
-            self._fault = self._fault or problem_of(error)  # which logs it: once a batch, however many pings meet it
-            return self._refuse(self._fault, ping.get("id"))
-        self.effects[decision.effect] += 1
-        return said
-
-    def _refuse(self, problem: Problem, id_: object) -> bytes:
-        self.failed += 1
-        return orjson.dumps({"id": Fields().text("id", id_)} | problem.members(self._identity))
 
 
 class Answer:
@@ -132,9 +72,10 @@ class Answer:
         return self._response.prepared
 
     def add(self, part: bytes) -> None:
-        """Take the next part."""
-        self._parts.append(part)
-        self._size_bytes += len(part)
+        """Take the next part, which may be empty."""
+        if part:
+            self._parts.append(part)
+            self._size_bytes += len(part)
 
     async def pause(self) -> None:
         """Send when there is much to send, and let others have their turn when it is time. Raises ConnectionError."""
@@ -195,51 +136,24 @@ class Answer:
 
 
 async def _answer_array(request: web.Request, batch: Batch, answer: Answer) -> None:
-    settings, resolver = batch.state.settings, batch.state.resolver
+    settings = batch.state.settings
     body = await pings.read_body(request, settings.batch_body_limit_bytes, settings.body_timeout_s, "batch")
-    found: list[Span] = []
-    for span in spans(body):
-        if span is not None:
-            found.append(span)
-        if len(found) > MOST_PINGS:
-            raise ProblemError(BATCH_TOO_LARGE, f"an array may hold {MOST_PINGS} pings; a stream of lines has no limit")
+    for part in batch.array(body):
+        answer.add(part)
         await answer.pause()
-    separator = b'{"results":['
-    for start, end in found:
-        said = batch.answer(resolver, body[start:end] if end - start <= settings.body_limit_bytes else None)
-        if said is not None:
-            answer.add(separator)
-            answer.add(said)
-            separator = b","
-        await answer.pause()
-    if separator != b",":
-        answer.add(separator)
-    closing = {"summary": batch.summary(), "policy": resolver.policy.label, "data": resolver.generation}
-    answer.add(b"]," + orjson.dumps(closing)[1:])
 
 
 async def _answer_stream(request: web.Request, batch: Batch, answer: Answer) -> None:
-    settings = batch.state.settings
-    splitter = LineSplitter(settings.body_limit_bytes)
     await pings.send_continue(request)
-    while piece := await _next_piece(request, settings.body_timeout_s):
-        await _answer_lines(splitter.lines(piece), batch, answer)
+    while piece := await _next_piece(request, batch.state.settings.body_timeout_s):
+        for part in batch.lines(piece):
+            answer.add(part)
+            await answer.pause()
         if batch.total:  # until a line is whole, what goes wrong can still be a problem of its own
             await answer.send()
-    await _answer_lines(splitter.rest(), batch, answer)
-    answer.add(orjson.dumps({"summary": batch.summary(), "complete": True}) + b"\n")
+    for part in batch.last_lines():
+        answer.add(part)
     await answer.send()  # without a length, even where nothing was sent before
-
-
-async def _answer_lines(lines: Iterator[bytes | None], batch: Batch, answer: Answer) -> None:
-    """Answer the lines of a piece, on the generation of the moment: a stream may outlive one, and each line names its own."""
-    resolver = batch.state.resolver
-    for line in lines:
-        if line is None or line.strip(b" \t\r"):
-            said = batch.answer(resolver, line)
-            if said is not None:
-                answer.add(said + b"\n")
-        await answer.pause()
 
 
 async def _next_piece(request: web.Request, timeout_s: float) -> bytes:

@@ -1,66 +1,77 @@
 """From the bytes of a batch to its pings: the elements of a JSON array, the lines of a stream.
 
-Neither looks further into a ping than to find where it ends: what stands in it is for `pings.parse_ping`, one by one, so
-that one bad ping spoils no other. An array is refused whole only when its elements cannot be told apart: no brackets, no
-commas, strings or brackets without an end, anything behind it.
+The elements of an array are read by the compiled path as far as they are of its grammar. Of any other one is found where
+it ends and no more: what stands in it is for `pings.parse_ping`, one by one, so that one bad ping spoils no other. An array
+is refused whole only when its elements cannot be told apart: no brackets, no commas, strings or brackets without an end,
+anything behind it.
 
 What is long is walked in steps of at most `STEP_BYTES`, so that the caller can let others have the loop in between.
 """
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
-from regionresolver.service.pings import BLANKS, STRING
-from regionresolver.service.problems import BODY_NOT_ARRAY, ProblemError
+from _fastpath.batch import ODD, WHOLE, Elements
+from regionresolver.service.pings import BLANKS
+from regionresolver.service.problems import BATCH_TOO_LARGE, BODY_NOT_ARRAY, ProblemError
 
 STEP_BYTES = 16 * 1024
 _STEPS_MARKS = 1024
-
-Span = tuple[int, int]
-
-_OBJECT = rb'[^"{}\[\]]*+(?:%s[^"{}\[\]]*+)*+'
-
-# A ping of the usual kind, an object with other objects one level deep at most, and the comma or bracket behind it.
-_FLAT = rb"\{" + _OBJECT % STRING + rb"\}"
-_USUAL = re.compile(
-    rb"(\{" + _OBJECT % (rb"(?:" + STRING + rb"|" + _FLAT + rb")") + rb"\})" + BLANKS + rb"([,\]])" + BLANKS, re.DOTALL
-)
 
 _BLANKS = re.compile(BLANKS)
 _SCALAR = re.compile(rb'[^ \t\r\n,"\[\]{}]*+')
 _MARK = re.compile(rb'["\[\]{}]')
 _MARK_IN_STRING = re.compile(rb'["\\]')
 
+Walk = Generator[None, None, int]
+"""Steps of a walk over bytes, and the place where it ends."""
 
-def spans(body: bytes | bytearray) -> Iterator[Span | None]:
-    """Yield where each element of a JSON array begins and ends, None after a step without one. Raises ProblemError."""
-    position = yield from _run(_BLANKS, body, 0)
+
+def read_array(body: bytes | bytearray, ping_bytes_max: int, most: int) -> Generator[bytes, None, Elements]:
+    """Read a JSON array of at most so many elements, yielding b"" after each step. Raises ProblemError."""
+    elements = Elements(body, ping_bytes_max)
+    position = yield from _paused(_run(_BLANKS, body, 0))
     if body[position : position + 1] != b"[":
         raise ProblemError(BODY_NOT_ARRAY, "a batch is one JSON array of pings")
-    position = yield from _run(_BLANKS, body, position + 1)
+    position = yield from _paused(_run(_BLANKS, body, position + 1))
     more = body[position : position + 1] != b"]"
     if not more:
         position += 1
     while more:
-        usual = _USUAL.match(body, position, position + STEP_BYTES)
-        if usual is not None:
-            yield usual.span(1)
-            more, position = usual[2] == b",", usual.end()
-            continue
-        position = yield from _run(_BLANKS, body, position)
-        end = yield from _end_of_value(body, position)
-        yield position, end
-        end = yield from _run(_BLANKS, body, end)
-        more, position = body[end : end + 1] == b",", end + 1
-        if not more and body[end : end + 1] != b"]":
-            raise _cannot_be_told_apart()
-    position = yield from _run(_BLANKS, body, position)
+        position, stop = elements.read(position, most)
+        if stop == ODD:
+            position, more = yield from _read_odd(body, position, elements)
+        if len(elements) > most:
+            raise ProblemError(BATCH_TOO_LARGE, f"an array may hold {most} pings; a stream of lines has no limit")
+        more = more and stop != WHOLE
+        yield b""
+    position = yield from _paused(_run(_BLANKS, body, position))
     if position != len(body):
         raise _cannot_be_told_apart()
+    return elements
 
 
-Walk = Generator[None, None, int]
-"""Steps of a walk over bytes, and the place where it ends."""
+def _read_odd(body: bytes | bytearray, position: int, elements: Elements) -> Generator[bytes, None, tuple[int, bool]]:
+    """Read an element of any kind with what parts it from the next; give the place behind, and whether there is a next."""
+    begin = yield from _paused(_run(_BLANKS, body, position))
+    end = yield from _paused(_end_of_value(body, begin))
+    elements.add_odd(begin, end)
+    behind = yield from _paused(_run(_BLANKS, body, end))
+    more = body[behind : behind + 1] == b","
+    if not more and body[behind : behind + 1] != b"]":
+        raise _cannot_be_told_apart()
+    return behind + 1, more
+
+
+def _paused(walk: Walk) -> Generator[bytes, None, int]:
+    """Walk, with a pause after each step."""
+    while True:
+        try:
+            next(walk)
+        except StopIteration as end:
+            place: int = end.value
+            return place
+        yield b""
 
 
 def _run(pattern: re.Pattern[bytes], body: bytes | bytearray, position: int) -> Walk:
@@ -109,7 +120,7 @@ def _cannot_be_told_apart() -> ProblemError:
 
 
 class LineSplitter:
-    """The lines of a stream, which comes in pieces; of a line that is too long nothing is kept."""
+    """The line that has begun at the end of a piece of a stream; of one that is too long nothing is kept."""
 
     def __init__(self, longest_bytes: int) -> None:
         """Take lines of at most `longest_bytes`, their line feeds not counted."""
@@ -117,26 +128,13 @@ class LineSplitter:
         self._begun = bytearray()
         self._is_too_long = False
 
-    def lines(self, piece: bytes) -> Iterator[bytes | None]:
-        """Yield the lines that end in the next piece, without their line feeds; None for one that is too long."""
-        start = 0
-        while (end := piece.find(b"\n", start)) >= 0:
-            if self._begun or self._is_too_long:
-                self._keep(piece[start:end])
-                yield from self.rest()
-            else:
-                yield piece[start:end] if end - start <= self._longest_bytes else None
-            start = end + 1
-        self._keep(piece[start:])
+    @property
+    def has_begun(self) -> bool:
+        """Whether a line has begun and not ended."""
+        return bool(self._begun) or self._is_too_long
 
-    def rest(self) -> Iterator[bytes | None]:
-        """Yield the line that has begun, at the end of the stream."""
-        line = None if self._is_too_long else bytes(self._begun)
-        self._begun.clear()
-        self._is_too_long = False
-        yield line
-
-    def _keep(self, part: bytes) -> None:
+    def keep(self, part: bytes) -> None:
+        """Take the next part of a line that does not end in it."""
         if self._is_too_long:
             return
         if len(self._begun) + len(part) > self._longest_bytes:
@@ -144,3 +142,11 @@ class LineSplitter:
             self._is_too_long = True
         else:
             self._begun += part
+
+    def end_line(self, part: bytes) -> bytes | None:
+        """Take the last part of a line; give the line, None for one that is too long."""
+        self.keep(part)
+        line = None if self._is_too_long else bytes(self._begun)
+        self._begun.clear()
+        self._is_too_long = False
+        return line

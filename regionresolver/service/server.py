@@ -87,6 +87,7 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
 
     state = app[STATE]
     fronts = Fronts(state.resolver, server, settings, loop)
+    state.texts = fronts.lane.texts
     without_lane = await why_not(state.resolver, server, settings)
     if without_lane is not None:
         logs.event(_log, logging.WARNING if settings.lane else logging.INFO, "lane_off", why=without_lane)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import orjson
 from aiohttp import web
 
+from _fastpath.texts import Texts
 from regionresolver.resolver import Resolver, now
 from regionresolver.resolver.documents import override_document
 from regionresolver.service.pages import WorkerPage
@@ -37,6 +38,7 @@ class ServiceState:
     data_digest: str = field(init=False)
     version: str = field(init=False)
     _metadata: StandingDocument = field(init=False)
+    texts: Texts | None = None
     closing: bool = False
     draining: bool = False
     lane: Callable[[], dict[str, object]] = lambda: {"on": False, "why": "nothing is served yet"}
