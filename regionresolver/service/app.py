@@ -1,13 +1,13 @@
 """The application: its routes, and the middlewares around them from the outside in.
 
 `note_request` (the connection's deadline) - `identify` (request id, trace id) - `answer_problems` - `refuse_ambiguous` -
-handler. `finish_headers` runs on every answer just before it is sent.
+handler. `finish_headers` and `authz.complete_headers` run on every answer just before it is sent.
 """
 
 from aiohttp import web
 
 from regionresolver.resolver import Resolver
-from regionresolver.service import batch, breaker, handlers, health, logs, pings, request_id
+from regionresolver.service import authz, batch, breaker, handlers, health, logs, pings, request_id
 from regionresolver.service.connection import note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
 from regionresolver.service.pages import WorkerPage
@@ -22,6 +22,8 @@ ROUTES = (
     web.post("/v1/resolve", handlers.resolve_ping, expect_handler=pings.hold_continue),
     web.get("/v1/resolve/me", handlers.resolve_caller),
     web.get("/v1/resolve/{ip}", handlers.resolve_address),
+    web.route("*", authz.PATH, authz.authorize, expect_handler=pings.hold_continue),
+    web.route("*", authz.BELOW, authz.authorize, expect_handler=pings.hold_continue),
     web.get("/v1/policy", handlers.show_policy),
     web.get("/v1/metadata", handlers.show_metadata),
     web.get("/livez", health.live),
@@ -40,6 +42,7 @@ def make_app(resolver: Resolver, settings: Settings, page: WorkerPage) -> web.Ap
     app[STATE] = ServiceState(resolver, settings, page)
     app.add_routes(ROUTES)
     app.on_response_prepare.append(finish_headers)
+    app.on_response_prepare.append(authz.complete_headers)
     app.cleanup_ctx.append(breaker.watch)
     logs.guard_aiohttp_log()
     return app

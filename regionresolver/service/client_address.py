@@ -62,6 +62,12 @@ def client_address(
     return clients[0]
 
 
+def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
+    """Say whether the peer of a connection is a trusted proxy."""
+    address = _parse_peer(peer)
+    return address is not None and _is_trusted(address, trusted)
+
+
 def _rightmost_untrusted(hops: Sequence[str | None], trusted: Sequence[Network]) -> Address:
     for hop in reversed(hops):
         address = _parse_hop(hop) if hop is not None else None
