@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from _fastpath.decision_log cimport DecisionLog
 from _fastpath.engine cimport Answer, Engine
 from _fastpath.ping cimport Ping
 from _fastpath.policy_table cimport PolicyTable
@@ -52,6 +53,7 @@ cdef class Texts:
     cdef object _compose
     cdef Place* _places
     cdef readonly uint64_t composed
+    cdef public DecisionLog log     # None: decisions are not logged
 
     # A text holds until the next call. `lang` of the ping must have at most LANG_BYTES_MAX.
     cdef const Composed* resolved(self, const Ping* ping, int64_t at_us)

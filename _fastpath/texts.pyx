@@ -77,7 +77,7 @@ cdef class Texts:
         return self._text_of(&key, ping, &answer, None, at_us)
 
     cdef const Composed* decided(self, Ping* ping, int64_t at_us):
-        """Decide on a ping, count the decision, and find the answer's text; NULL, and uncounted, when that failed."""
+        """Decide on a ping, count the decision, log it, and find the answer's text; NULL, and nothing of it, when that failed."""
         cdef Answer answer
         cdef Key key
         cdef const Composed* composed
@@ -98,6 +98,12 @@ cdef class Texts:
         composed = self._text_of(&key, ping, &answer, table, at_us)
         if composed != NULL:
             count(self.engine._tally, answer.verdict.effect == DENY)
+            if self.log is not None and self.log.wants(&answer.verdict):
+                # The ping's texts are JSON as they are: they have no escapes, and nothing that would need one.
+                self.log.note(
+                    self.engine, table, &ping.signals, &ping.facts, &answer,
+                    ping.id, ping.id_bytes, ping.lang, ping.lang_bytes, at_us,
+                )
         return composed
 
     cdef const Composed* _text_of(self, Key* key, const Ping* ping, const Answer* answer, PolicyTable table, int64_t at_us):

@@ -101,6 +101,13 @@ class PingError(RegionResolverError):
         super().__init__(detail)
 
 
+class RecordError(PingError):
+    """A line of a decision log cannot be read as a decision. The message names the member, and quotes nothing of it."""
+
+    code = "RECORD_INVALID"
+    title = "The line is no decision of a decision log"
+
+
 class NoSignalError(PingError):
     """A ping without `ip`, `serving` and `sim`."""
 

@@ -80,6 +80,29 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = Field("json", description="One line an event, as JSON or for people.")
     lane: bool = Field(True, description="Answer plain requests for regions and decisions in the compiled lane.")
     access_log: bool = Field(False, description="Log one line a request, without address or query.")
+    decision_log: Literal["off", "sampled", "denials", "all"] = Field(
+        "off", description="Which decisions are logged: none, a share, those that do not allow, or all."
+    )
+    decision_log_dir: Path | None = Field(None, description="Folder of the decision log's segments.")
+    decision_log_share: float = Field(
+        0.01, gt=0, le=1, allow_inf_nan=False, description="Share of the decisions that decision_log = sampled takes."
+    )
+    decision_log_fsync_s: float = Field(
+        1.0, ge=0, le=3_600, allow_inf_nan=False, description="Seconds after which what is written is forced to the disk."
+    )
+    decision_log_segment_bytes: int = Field(
+        64 * 1024 * 1024, ge=4096, le=1 << 40, description="Size in bytes at which a segment is closed and another begun."
+    )
+    decision_log_segment_s: Seconds = Field(3_600.0, description="Age in seconds at which a segment is closed.")
+    decision_log_keep_segments: int = Field(
+        100, ge=2, le=1_000_000, description="Segments that are kept of each chain (of each worker), the newest ones."
+    )
+    decision_log_keep_bytes: int = Field(
+        8 * 1024 * 1024 * 1024, ge=4096, le=1 << 50, description="Bytes that are kept of each chain, the newest segments."
+    )
+    decision_log_buffer_bytes: int = Field(
+        8 * 1024 * 1024, ge=1 << 16, le=1 << 32, description="Memory of a worker for decisions that are not written yet."
+    )
     body_limit_bytes: int = Field(16 * 1024, ge=256, le=16 * 1024 * 1024, description="Largest body of one ping, in bytes.")
     batch_body_limit_bytes: int = Field(
         8 * 1024 * 1024, ge=256, le=1024 * 1024 * 1024, description="Largest body of a JSON array of pings, in bytes."

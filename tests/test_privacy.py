@@ -29,7 +29,9 @@ from regionresolver.errors import CatalogueError, PingError
 from regionresolver.policy import conditions
 from regionresolver.resolver import pings
 from regionresolver.resolver.documents import decision_document, resolution_document
+from regionresolver.resolver.log_chain import segments
 from regionresolver.service import logs
+from regionresolver.settings import Settings
 from tests.http_service import Service, parse_answer, running
 from tests.test_cli import invoke
 from tests.worlds import city_database
@@ -425,6 +427,34 @@ async def test_the_service_says_nothing_of_a_subscriber(resolver: Resolver, log:
                     assert searcher.finds(json.dumps(said), answer.partition(b"\r\n\r\n")[0]) == [], (field, target, body)
             assert searcher.finds(log.getvalue()) == [], field
         await search_standing_documents(service, log, [msin(field) for field in (*SIGNALS, *FACTS, "imsi", "key")])
+
+
+UNTOLD = ("at", "chain", "data_digest", "policy_digest")
+"""Members of a line of the decision log that hold any five digits now and then: an instant's microseconds, digests."""
+
+
+async def test_the_decision_log_says_nothing_of_a_subscriber_and_no_whole_address(resolver: Resolver, tmp_path: Path) -> None:
+    """Both ways of the service write it. What a ping calls itself, its device and its model is there as it came."""
+    digits = msin("decision log")
+    settings = Settings(port=0, decision_log="all", decision_log_dir=tmp_path)
+    async with running(resolver, settings) as service:
+        for address in ADDRESSES:
+            for field in ("sim", "serving"):
+                for value in encodings(digits).values():
+                    body = json.dumps({"ip": address, "serving": PLMN, field: value, "imsi": PLMN + digits}).encode()
+                    for target in ("/v1/decisions", "/v1/decisions?explain=none"):
+                        await service.exchange(request("POST", target, body))
+                        kept = request("POST", target, body).replace(b"Connection: close\r\n", b"")
+                        await service.exchange(kept + request("GET", "/livez"))
+        assert sum(service.fronts.lane.counts()[0].values()) > 20, "hardly any of these went through the lane"
+    (segment,) = segments(tmp_path)
+    lines = [json.loads(line) for line in segment.read_bytes().splitlines()[1:-1]]
+    assert len(lines) > 100
+    said = [json.dumps({name: value for name, value in line.items() if name not in UNTOLD}) for line in lines]
+    assert Searcher(digits).finds(*said) == []
+    for address in ADDRESSES:
+        assert Searcher(address).finds(*said) == []
+    assert Searcher("84.0.171.0/24").finds(*said), "the search would find what is there"
 
 
 BATCH = "/v1/decisions/batch?explain=full"

@@ -14,7 +14,7 @@ from regionresolver.errors import PingError, RegionResolverError, SettingsError
 FAILED = 1
 USAGE = 2
 
-COMMANDS = ("serve", "lookup", "decide", "plmn", "policy", "catalogue", "db", "index", "config")
+COMMANDS = ("serve", "lookup", "decide", "log", "plmn", "policy", "catalogue", "db", "index", "config")
 
 
 # An IMSI, or the part of one behind a separator: click repeats what it does not understand.

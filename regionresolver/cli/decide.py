@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from regionresolver.cli.decide_from_log import decide_from_log
 from regionresolver.cli.options import Instant, load, open_resolver, paper, settings_options
 from regionresolver.model import AppliedOverride, Effect, Evidence, Explanation, Resolution
 from regionresolver.resolver import Decision
@@ -38,6 +39,11 @@ _COLOURS = {Effect.ALLOW: "green", Effect.DENY: "red", Effect.REVIEW: "yellow"}
     type=click.Choice(["none", "reasons", "full"]),
     help="Say why: the evidence and what the policy made of it; with full, each rule too.  [bare: reasons]",
 )
+@click.option(
+    "--from-log",
+    metavar="LINE",
+    help="Decide again what the decision log has: FILE:NUMBER, a line itself, or - for standard input.",
+)
 @settings_options("db", "index", "any_regions", "catalogue", "policy")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, as POST /v1/decisions answers.")
 def command(
@@ -54,12 +60,16 @@ def command(
     at: dt.datetime | None,
     strict: bool,
     explain: str,
+    from_log: str | None,
     as_json: bool,
     **values: object,
 ) -> None:
-    """Decide on one ping. At least one of --ip, --serving and --sim is needed.
+    """Decide on one ping. At least one of --ip, --serving and --sim is needed, or --from-log alone.
 
-    Exit status: 0 for every answer, whatever the decision says.
+    With --from-log the evidence is that of the line, which has no address; what is decided again is compared with what was
+    decided, and what may explain a difference is told.
+
+    Exit status: 0 for every answer, whatever the decision says; with --from-log 1 where it differs from the line's.
 
     \b
     Examples:
@@ -67,10 +77,16 @@ def command(
       regionresolver decide --serving 250-34 --ip 8.8.8.8 --explain
       regionresolver decide --serving 36801 --explain full
       regionresolver decide --sim 368-01 --ip 81.2.69.142 --json
+      regionresolver decide --from-log decisions-000-00000001.ndjson:17
     """
     with open_resolver(load(values).settings) as resolver:
         for warning in resolver.warnings:
             click.echo(f"regionresolver: warning: {warning}", err=True)
+        if from_log is not None:
+            if any(field is not None for field in (ip, serving, sim, sku, sold_in, device_id, first_activated_at, lang, id_)):
+                raise click.UsageError("--from-log takes the ping from the log: leave the other fields out")
+            decide_from_log(resolver, from_log, at, as_json=as_json)
+            return
         decision = resolver.decide(
             ip=ip,
             serving=serving,

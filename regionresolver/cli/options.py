@@ -39,6 +39,7 @@ _METAVARS = {
     "policy_public_keys": "KEY",
     "policy_state": "FILE",
     "trusted_proxies": "NETWORK",
+    "decision_log_dir": "FOLDER",
 }
 _OTHER_FLAGS = {"any_regions": ("--any-region",), "policy_public_keys": ("--policy-public-key",)}
 

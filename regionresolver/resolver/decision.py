@@ -130,12 +130,12 @@ class Words:
         """Keep the tables of the generation."""
         self.vocabulary = vocabulary
         self.policy = policy
-        self._index = index
+        self.index = index
         # The engine's own: it is there as long as a decision is, also when the index is closed.
         self._trie = index.trie
-        self._plmns = plmns
-        self._extended = extended
-        self._generation = generation
+        self.plmns = plmns
+        self.extended = extended
+        self.generation = generation
         self.regions = tuple(Region(answer.country, answer.subdivision) for answer in vocabulary.answers)
 
     def explained(self, decided: Decided) -> Explanation:
@@ -185,7 +185,7 @@ class Words:
                 *(decided.notices or ()),
                 *decided.standing_notices,
             ),
-            data=self._generation,
+            data=self.generation,
         )
 
     def _plmn_evidence(self, signal: Signal, status: int, value: int, match: str | None, used: int) -> Evidence | None:
@@ -194,7 +194,7 @@ class Words:
         if value == 0:
             return Evidence(signal, _STATUSES[status], None, (), 0.0, used=False)
         override = self._plmn_override(value)
-        row = self._plmns.rows[value - 1] if override is None else None
+        row = self.plmns.rows[value - 1] if override is None else None
         candidates = override.regions if override else row.candidates if row else ()
         confidence = override.confidence if override else row.confidence if row else None
         weight = SIGNAL_ALONE["home_plmn"] / 100
@@ -223,17 +223,17 @@ class Words:
         return tuple(override for override in found if override is not None)
 
     def _tables(self, signal: Signal, value: int) -> AppliedOverride | None:
-        row = self._plmns.rows[value - 1] if value else None
+        row = self.plmns.rows[value - 1] if value else None
         if row is None or row.kind != "override":
             return None
-        source = self._plmns.sources[row.source]
+        source = self.plmns.sources[row.source]
         words = (row.operator, row.note, source.title, source.date)
         return AppliedOverride(signal, row.text, row.candidates, row.confidence, *words)
 
     def _plmn_override(self, value: int) -> Override | None:
         """Return the operator's override that a PLMN's value stands for, None for a row of the table."""
-        number = value - len(self._plmns.rows)
-        return self._extended.plmns[number - 1] if number > 0 else None
+        number = value - len(self.plmns.rows)
+        return self.extended.plmns[number - 1] if number > 0 else None
 
     def _ip_evidence(self, status: int, value: int, canonical: Canonical | None, used: int, *, whole: bool) -> Evidence | None:
         if status not in _STATUSES:
@@ -243,7 +243,7 @@ class Words:
                 Signal.IP, _STATUSES[status], None, (), 0.0, used=False, detail=canonical.special if canonical else None
             )
         if value >= len(self.regions):
-            return self._overridden(self._extended.networks[value - len(self.regions)], canonical, used, whole=whole)
+            return self._overridden(self.extended.networks[value - len(self.regions)], canonical, used, whole=whole)
         region = self.regions[value]
         return Evidence(
             Signal.IP,
@@ -274,12 +274,12 @@ class Words:
 
     def _answers(self, value: int) -> tuple[SourceAnswer, ...]:
         """Return what each database says of the addresses with a value of the index."""
-        answers = zip(self._index.sources, self._index.values[value], strict=True)
+        answers = zip(self.index.sources, self.index.values[value], strict=True)
         return tuple(SourceAnswer(source.name, answer.country_code, answer.subdivision_code) for source, answer in answers)
 
     def _matched_network(self, canonical: Canonical) -> str | None:
         """Return the longest network that a database stores for the address, cut to /24 or /48."""
-        networks = [network for _, network, _ in self._index.records(canonical)]
+        networks = [network for _, network, _ in self.index.records(canonical)]
         if not networks:
             return None
         return _cut(max(networks, key=_prefix_len), canonical)

@@ -1,4 +1,8 @@
-"""Replay recorded pings under two policies on the same data: NDJSON in, an `Impact` out."""
+"""Replay recorded pings under two policies on the same data: NDJSON in, an `Impact` out.
+
+A line is a ping as the service takes it, or a line of the decision log: that one has no address, and both policies decide
+on the evidence that it has. The heads and ends of a log's segments are passed over.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from regionresolver.errors import PingError
 from regionresolver.policy.impact import Impact, Outcome, impact
 from regionresolver.policy.skus import SkuClasses
 from regionresolver.resolver.documents import ping_arguments
+from regionresolver.resolver.log_records import Again, Recorded, is_decision, is_frame
 from regionresolver.resolver.ndjson import LONGEST_PING_BYTES, objects
 from regionresolver.resolver.pings import parse_instant
 
@@ -22,8 +27,8 @@ if TYPE_CHECKING:
 TIME_FIELD: Final = "at"
 """The field of a recorded ping that says when it came."""
 
-Ping = tuple[dict[str, Any], "dt.datetime"]
-"""The arguments of `Resolver.decide`, and the instant as of which it decides."""
+Ping = tuple["dict[str, Any] | Recorded", "dt.datetime"]
+"""The arguments of `Resolver.decide`, or a line of the decision log; and the instant as of which is decided."""
 
 
 def replay(
@@ -51,6 +56,8 @@ def replay(
             when = parse_instant(written) if isinstance(written, str) else None
             if when is None:
                 raise PingError(f"{time_field}: not an instant with a time zone (RFC 3339)")
+        if is_decision(document):
+            return Recorded.of(document), when or now
         arguments = ping_arguments(document)
         # What is only echoed or only chooses the words changes no decision.
         arguments.pop("id", None)
@@ -58,11 +65,14 @@ def replay(
         return arguments, when or now
 
     def sku_class(ping: Ping) -> str:
-        sku = ping[0].get("sku")
+        asked = ping[0].document if isinstance(ping[0], Recorded) else ping[0]
+        sku = asked.get("sku")
         return classes.name(classes.of(sku if isinstance(sku, str) and len(sku) <= MAX_FIELD_CHARACTERS else None))
 
     def pings() -> Iterator[tuple[int, Ping]]:
         for line, document in objects(stream, LONGEST_PING_BYTES, found.refuse, advance):
+            if is_frame(document):
+                continue
             try:
                 yield line, dated(document)
             except PingError as error:
@@ -74,9 +84,16 @@ def replay(
 def _decider(resolver: Resolver) -> Callable[[Ping], Outcome]:
     """Return what decides on a ping; equal outcomes are one object, so that words are made once each."""
     outcomes: dict[tuple[int, tuple[int | None, int, int, int | None, int]], Outcome] = {}
+    again = Again(resolver)
 
     def decide(ping: Ping) -> Outcome:
         arguments, at = ping
+        if isinstance(arguments, Recorded):
+            (region, *_), verdict_ids = again.decide(arguments, at)
+            found = outcomes.get((region, verdict_ids))
+            if found is None:
+                found = outcomes[region, verdict_ids] = Outcome(*again.outcome(region, verdict_ids))
+            return found
         decision = resolver.decide(**arguments, at=at)
         key = decision.region_id, decision.verdict_ids
         found = outcomes.get(key)

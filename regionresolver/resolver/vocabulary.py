@@ -60,8 +60,9 @@ class Vocabulary:
         )
         self._ids = {code: number for number, code in enumerate(self.codes)}
         self.watched = frozenset(country for row in catalogue.subdivisions.values() for country in row.countries)
+        self.region_facts = [self._facts(code) for code in self.codes]
         self.fusion = Fusion(
-            [self._facts(code) for code in self.codes],
+            self.region_facts,
             [
                 ((), False, 0),
                 *(self._plmn(row.candidates, row.kind == "override", row.confidence) for row in plmns.rows),

@@ -53,6 +53,7 @@ async def authorize(request: web.Request) -> web.Response:
     except Exception as error:  # noqa: BLE001 - whatever fails, the proxy has to be told that it was not the client
         logs.event(_log, logging.ERROR, "unexpected_error", error)
         raise ProblemError(_FAULT, "the fault is logged under this request_id or its digest") from None
+    request.app[STATE].record(decision)
     return web.Response(status=_STATUSES[decision.effect], headers=decision_headers(decision))
 
 

@@ -158,6 +158,7 @@ class Batch:
             self._fault = self._fault or problem_of(error)  # which logs it: once a batch, however many pings meet it
             return self._refuse(self._fault, ping.get("id"))
         self._effects[decision.effect] += 1
+        self.state.record(decision)
         return said
 
     def _refuse(self, problem: Problem, id_: object) -> bytes:

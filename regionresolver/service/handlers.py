@@ -33,7 +33,10 @@ async def decide(request: web.Request) -> web.Response:
     state = request.app[STATE]
     explain, strict = pings.explain(request), pings.strict(request)
     ping = await pings.read_ping(request, state.settings.body_limit_bytes, state.settings.body_timeout_s)
-    return _json(decision_document(decided(state.resolver, ping, strict=strict), explain))
+    decision = decided(state.resolver, ping, strict=strict)
+    answer = _json(decision_document(decision, explain))
+    state.record(decision)
+    return answer
 
 
 def decided(resolver: Resolver, ping: Mapping[str, object], *, strict: bool) -> Decision:

@@ -38,6 +38,7 @@ from _fastpath.lane import FOREIGN_BYTES, MORE_TO_COME, ODD_REQUEST, WRITING_PAU
 from _fastpath.texts import Texts
 from regionresolver.resolver import Decision, Resolver
 from regionresolver.resolver.documents import decision_document
+from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import logs
 from regionresolver.service.connection import FRESH_S, Connection, problem_bytes
 from regionresolver.service.handlers import resolve_document
@@ -82,6 +83,10 @@ class Fronts:
         self.loop = loop
         self.connections: set[Front] = set()
         self._timer: asyncio.TimerHandle | None = None
+
+    def log_to(self, recorder: Recorder) -> None:
+        """Let the lane's decisions be logged from now on."""
+        self.lane.texts.log = recorder.ring
 
     def connect(self) -> "Front":
         """Make the protocol of a new connection."""

@@ -17,11 +17,13 @@ from functools import partial
 from aiohttp import web
 
 from regionresolver.errors import ServeError
+from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import logs
 from regionresolver.service.connection import Connection, answer_in_http11
+from regionresolver.service.decision_log import LogWriter
 from regionresolver.service.protocol import Front, Fronts, why_not
 from regionresolver.service.sockets import BACKLOG
-from regionresolver.service.state import STATE
+from regionresolver.service.state import STATE, ServiceState
 from regionresolver.settings import Settings
 
 POLL_S = 0.01
@@ -95,6 +97,7 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
     def connect() -> Front | Connection:
         return fronts.connect() if without_lane is None else Connection(server, settings, loop)
 
+    log = _begin_log(state, fronts)
     state.lane = partial(_tell_lane, fronts, without_lane)
     state.on_ending = fronts.leave_to_aiohttp
     fronts.start()
@@ -109,6 +112,26 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
         await _finish(server, acceptor, settings.shutdown_timeout_s)
         await runner.cleanup()
         fronts.stop()
+        if log is not None:
+            await asyncio.to_thread(log.end)
+
+
+def _begin_log(state: ServiceState, fronts: Fronts) -> LogWriter | None:
+    """Let decisions be logged from now on, if they are to be; what the lane's self-test decided is not."""
+    mode = state.settings.decision_log
+    if mode == "off":
+        return None
+    recorder = Recorder(mode, state.settings.decision_log_share, _power_of_two(state.settings.decision_log_buffer_bytes))
+    log = LogWriter(state.settings, lambda: state.resolver, recorder, state.page.worker)
+    state.recorder = recorder
+    fronts.log_to(recorder)
+    log.begin()
+    return log
+
+
+def _power_of_two(size: int) -> int:
+    """Give the largest power of two that is not above a size."""
+    return 1 << (size.bit_length() - 1)
 
 
 def _close_queue(listener: socket.socket) -> list[socket.socket]:

@@ -8,8 +8,9 @@ import orjson
 from aiohttp import web
 
 from _fastpath.texts import Texts
-from regionresolver.resolver import Resolver, now
+from regionresolver.resolver import Decision, Resolver, now
 from regionresolver.resolver.documents import override_document
+from regionresolver.resolver.recorder import Recorder
 from regionresolver.service.pages import WorkerPage
 from regionresolver.settings import Settings
 
@@ -27,8 +28,8 @@ class ServiceState:
     """The state of one worker. Only `closing` and `draining` change, once, from false to true.
 
     `closing`: connections end with their next answer, for this worker goes. `draining`: the whole service goes, so that
-    it is not ready any more either. `lane` tells of the compiled lane, as JSON types; `on_ending` is called when
-    connections begin to end.
+    it is not ready any more either. `recorder` keeps what is to be logged of decisions. `lane` tells of the compiled lane, as
+    JSON types; `on_ending` is called when connections begin to end.
     """
 
     resolver: Resolver
@@ -43,6 +44,7 @@ class ServiceState:
     draining: bool = False
     lane: Callable[[], dict[str, object]] = lambda: {"on": False, "why": "nothing is served yet"}
     on_ending: Callable[[], None] = lambda: None
+    recorder: Recorder | None = None
 
     def __post_init__(self) -> None:
         """Make the documents. `data_digest` adds a digest to the generation, whose name begins anew at each start."""
@@ -72,6 +74,11 @@ class ServiceState:
         """Which worker this is."""
         return {"index": self.page.worker, "pid": self.page.pid}
 
+
+    def record(self, decision: Decision) -> None:
+        """Log a decision that is about to be answered, where decisions are logged."""
+        if self.recorder is not None:
+            self.recorder.note(decision)
 
     def end_connections(self) -> None:
         """Let every further answer end its connection."""

@@ -31,6 +31,7 @@ from pathlib import Path
 from regionresolver.errors import RegionResolverError
 from regionresolver.resolver import Resolver
 from regionresolver.service import logs
+from regionresolver.service.decision_log import check_directory
 from regionresolver.service.pages import Pages, WorkerPage
 from regionresolver.service.sockets import Listeners, listening
 from regionresolver.service.systemd import Notifier
@@ -59,6 +60,7 @@ def run(settings: Settings, open_generation: Callable[[], Resolver]) -> None:
     `open_generation` opens data and policy: once at the start, and again at each reload.
     """
     logs.configure(settings.log_level, settings.log_format, access=settings.access_log)
+    check_directory(settings)
     notifier = Notifier()
     workers = worker_count(settings)
     with listening(settings, workers) as listeners:

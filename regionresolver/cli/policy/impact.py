@@ -50,9 +50,9 @@ def command(
 ) -> None:
     """Replay recorded pings under two policies, and count what the candidate would change.
 
-    Each line of the log is a ping as POST /v1/decisions takes it. It is read once, of any size, in bounded memory. The
-    report holds counts and line numbers: no address, no device, no SIM. Lines that are no pings are counted with their
-    numbers, and what stands in them is not repeated.
+    Each line of the log is a ping as POST /v1/decisions takes it, or a line of the decision log, whose evidence is then
+    decided on. It is read once, of any size, in bounded memory. The report holds counts and line numbers: no address, no
+    device, no SIM. Lines that are no pings are counted with their numbers, and what stands in them is not repeated.
 
     Exit status: 0 when the candidate keeps to its own [guardrails], 1 when it does not, 2 usage.
 
@@ -60,6 +60,7 @@ def command(
     Examples:
       regionresolver policy impact --candidate next.toml --pings pings.ndjson
       regionresolver policy impact --candidate next.toml --pings pings.ndjson --at 2021-09-08T00:00:00Z
+      cat log/decisions-*.ndjson | regionresolver policy impact --candidate next.toml --pings -
       zcat pings.gz | regionresolver policy impact --baseline now.toml --candidate next.toml --pings - --format json
     """
     with open_data(values) as data:

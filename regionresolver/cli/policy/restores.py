@@ -15,6 +15,7 @@ from regionresolver.policy.describe import zulu
 from regionresolver.policy.restore import RestoreCounts, restores
 from regionresolver.resolver import parse_instant
 from regionresolver.resolver.extended import open_catalogue
+from regionresolver.resolver.log_records import is_frame
 from regionresolver.resolver.ndjson import LONGEST_RECORD_BYTES, objects
 from regionresolver.resolver.replay import TIME_FIELD
 
@@ -37,9 +38,10 @@ def command(
 ) -> None:
     """List the stored denials to ask again: those of the rules and versions that [[restores]] of a policy names.
 
-    Each line of the log is a decision as the service answered it, with the time at which it was given, if the log has
-    one. A denial that was given at or after a restore's `since` stays. Standard output gets one id a line, with a tab and
-    the reason; what was read and passed over is told on standard error. An id that was denied often is listed often.
+    Each line of the log is a line of the decision log, or a decision as the service answered it, with the time at which it was
+    given, if the log has one. A denial that was given at or after a restore's `since` stays. Standard output gets one id a
+    line, with a tab and the reason; what was read and passed over is told on standard error. An id that was denied often is
+    listed often.
 
     Exit status: 0 the log was read, 1 a line was no decision or had no id, 2 usage.
 
@@ -47,6 +49,7 @@ def command(
     Examples:
       regionresolver policy restores activation.toml --log decisions.ndjson
       regionresolver policy restores activation.toml --log decisions.ndjson | cut -f1 | sort -u
+      cat decisions-*.ndjson | regionresolver policy restores activation.toml --log -
       zcat decisions.gz | regionresolver policy restores activation.toml --log - --format json
     """
     policy = load_policy(file, open_catalogue(catalogue_file).catalogue)
@@ -62,6 +65,8 @@ def command(
     def decisions() -> Iterator[tuple[dict[str, object], dt.datetime | None]]:
         with watched(log, "reading") as advance:
             for line, document in objects(log, LONGEST_RECORD_BYTES, refuse, advance):
+                if is_frame(document):
+                    continue
                 written = document.get(time_field)
                 given = parse_instant(written) if isinstance(written, str) else None
                 if written is not None and given is None:
