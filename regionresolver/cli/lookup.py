@@ -14,6 +14,7 @@ from regionresolver.cli.options import load, open_resolver, paper, settings_opti
 from regionresolver.model import Evidence, Resolution, SignalStatus
 from regionresolver.resolver import Resolver
 from regionresolver.resolver.documents import source_documents
+from regionresolver.resolver.wire import RecordDocument
 from regionresolver.service.records import record_documents
 
 STANDARD_INPUT = "-"
@@ -25,7 +26,7 @@ class Answer:
 
     text: str
     resolution: Resolution
-    records: list[dict[str, object]]
+    records: list[RecordDocument]
 
     @property
     def evidence(self) -> Evidence:

@@ -1,10 +1,11 @@
-"""Pings from JSON values and answers to JSON values: the wire names of both, for the service and the command line."""
+"""Pings from JSON values and answers to JSON values, as `wire` has their types, for the service and the command line."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from regionresolver.resolver.extended import written_prefix
+from regionresolver.resolver.wire import Explain, FactFields, SignalFields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,11 +13,23 @@ if TYPE_CHECKING:
     from regionresolver.model import AppliedOverride, Evidence, Explanation, Notice, Override, Resolution, RuleTrace
     from regionresolver.resolver.decision import Decision
     from regionresolver.resolver.extended import Extended
+    from regionresolver.resolver.wire import (
+        AppliedOverrideDocument,
+        DecisionDocument,
+        EvidenceDocument,
+        ExplanationMembers,
+        NoticeDocument,
+        OverrideWordsDocument,
+        ResolvedDocument,
+        RuleDocument,
+        SaidMembers,
+        SourceDocument,
+    )
 
-Explain = Literal["none", "reasons", "full"]
+__all__ = ["Explain"]
 
-SIGNAL_FIELDS = ("ip", "serving", "sim")
-FACT_FIELDS = ("sku", "sold_in", "device_id", "first_activated_at", "lang", "id")
+SIGNAL_FIELDS = tuple(SignalFields.__annotations__)
+FACT_FIELDS = tuple(FactFields.__annotations__)
 
 
 def signal_arguments(document: Mapping[str, object]) -> dict[str, object]:
@@ -34,8 +47,9 @@ def ping_arguments(document: Mapping[str, object]) -> dict[str, object]:
     return {**signal_arguments(document), **facts}
 
 
-def resolution_document(resolution: Resolution, explanation: Explanation | None = None) -> dict[str, object]:
+def resolution_document(resolution: Resolution, explanation: Explanation | None = None) -> ResolvedDocument:
     """Return the answer of `/v1/resolve`, with its explanation where there is one."""
+    explained: ExplanationMembers = {} if explanation is None else explanation_document(explanation)
     return {
         "region": resolution.region,
         "country": resolution.country,
@@ -46,14 +60,22 @@ def resolution_document(resolution: Resolution, explanation: Explanation | None 
         "conflicts": list(resolution.conflicts),
         "warnings": [_notice(notice) for notice in resolution.warnings],
         "data": resolution.data,
-        **({} if explanation is None else explanation_document(explanation)),
+        **explained,
     }
 
 
-def decision_document(decision: Decision, explain: Explain = "none") -> dict[str, object]:
+def decision_document(decision: Decision, explain: Explain = "none") -> DecisionDocument:
     """Return the answer of `/v1/decisions`."""
     resolution, verdict = decision.resolution, decision.verdict
-    document: dict[str, object] = {
+    said: SaidMembers = {}
+    if verdict.message is not None:
+        said["message"] = verdict.message
+    if verdict.shadow_effect is not None:
+        said["shadow"] = {"decision": verdict.shadow_effect, "rule": verdict.shadow_rule}
+    explained: ExplanationMembers = {}
+    if explain != "none":
+        explained = explanation_document(decision.explanation, with_rules=explain == "full")
+    return {
         "id": decision.id,
         "decision": verdict.effect,
         "region": resolution.region,
@@ -66,22 +88,17 @@ def decision_document(decision: Decision, explain: Explain = "none") -> dict[str
         "rule": verdict.rule,
         "reason": verdict.reason,
         "retry_after": verdict.retry_after,
+        **said,
+        "warnings": [_notice(notice) for notice in resolution.warnings],
+        "policy": decision.policy,
+        "data": resolution.data,
+        **explained,
     }
-    if verdict.message is not None:
-        document["message"] = verdict.message
-    if verdict.shadow_effect is not None:
-        document["shadow"] = {"decision": verdict.shadow_effect, "rule": verdict.shadow_rule}
-    document["warnings"] = [_notice(notice) for notice in resolution.warnings]
-    document["policy"] = decision.policy
-    document["data"] = resolution.data
-    if explain != "none":
-        document.update(explanation_document(decision.explanation, with_rules=explain == "full"))
-    return document
 
 
-def explanation_document(explanation: Explanation, *, with_rules: bool = False) -> dict[str, object]:
+def explanation_document(explanation: Explanation, *, with_rules: bool = False) -> ExplanationMembers:
     """Return the members that `explain` adds to an answer; `outcome` and the rules only where a policy was asked."""
-    document: dict[str, object] = {
+    document: ExplanationMembers = {
         "row": explanation.row,
         "situation": explanation.situation,
         "evidence": [_evidence(evidence) for evidence in explanation.evidence],
@@ -95,8 +112,8 @@ def explanation_document(explanation: Explanation, *, with_rules: bool = False) 
     return document
 
 
-def _evidence(evidence: Evidence) -> dict[str, object]:
-    document: dict[str, object] = {
+def _evidence(evidence: Evidence) -> EvidenceDocument:
+    document: EvidenceDocument = {
         "signal": evidence.signal,
         "status": evidence.status,
         "match": evidence.match,
@@ -111,7 +128,7 @@ def _evidence(evidence: Evidence) -> dict[str, object]:
     return document
 
 
-def source_documents(evidence: Evidence) -> list[dict[str, object]]:
+def source_documents(evidence: Evidence) -> list[SourceDocument]:
     """Return what each database says of an address."""
     return [
         {"source": answer.source, "country": answer.country_code, "subdivision": answer.subdivision_code}
@@ -119,7 +136,7 @@ def source_documents(evidence: Evidence) -> list[dict[str, object]]:
     ]
 
 
-def _override(override: AppliedOverride) -> dict[str, object]:
+def _override(override: AppliedOverride) -> AppliedOverrideDocument:
     return {
         "signal": override.signal,
         "match": override.match,
@@ -132,10 +149,9 @@ def _override(override: AppliedOverride) -> dict[str, object]:
     }
 
 
-def override_words(override: Override) -> dict[str, object]:
+def override_words(override: Override) -> OverrideWordsDocument:
     """Return an override's name, and on whose word and until when it holds; without its prefix, which may be an address."""
-    document = override_document(override)
-    return {key: document[key] for key in ("id", "owner", "reason", "expires")}
+    return {"id": override.id, "owner": override.owner, "reason": override.reason, "expires": _expiry(override)}
 
 
 def override_document(override: Override) -> dict[str, object]:
@@ -149,8 +165,12 @@ def override_document(override: Override) -> dict[str, object]:
         "exact": override.exact,
         "owner": override.owner,
         "reason": override.reason,
-        "expires": "never" if override.expires is None else override.expires.isoformat().replace("+00:00", "Z"),
+        "expires": _expiry(override),
     }
+
+
+def _expiry(override: Override) -> str:
+    return "never" if override.expires is None else override.expires.isoformat().replace("+00:00", "Z")
 
 
 def catalogue_document(extended: Extended) -> dict[str, object]:
@@ -174,9 +194,9 @@ def catalogue_document(extended: Extended) -> dict[str, object]:
     }
 
 
-def _rule(trace: RuleTrace) -> dict[str, object]:
+def _rule(trace: RuleTrace) -> RuleDocument:
     return {"rule": trace.rule, "mode": trace.mode, "matched": trace.matched, "why": trace.why}
 
 
-def _notice(notice: Notice) -> dict[str, str]:
+def _notice(notice: Notice) -> NoticeDocument:
     return {"code": notice.code, "pointer": notice.pointer, "detail": notice.detail}

@@ -7,7 +7,7 @@ handler. `finish_headers` and `authz.complete_headers` run on every answer just 
 from aiohttp import web
 
 from regionresolver.resolver import Resolver
-from regionresolver.service import authz, batch, breaker, handlers, health, logs, pings, request_id
+from regionresolver.service import authz, batch, breaker, docs_page, handlers, health, logs, pings, request_id
 from regionresolver.service.connection import note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
 from regionresolver.service.pages import WorkerPage
@@ -30,6 +30,10 @@ ROUTES = (
     web.get("/healthz", health.live),
     web.get("/readyz", health.ready),
     web.get("/version", health.show_version),
+    web.get("/openapi.json", docs_page.show_contract),
+    web.get("/", docs_page.go_to_page),
+    web.get("/docs", docs_page.show_page),
+    web.get("/docs/{file}", docs_page.show_file),
 )
 
 

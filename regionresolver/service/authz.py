@@ -35,11 +35,14 @@ DECISION_HEADERS = (
     "X-Policy-Version",
 )
 
+# What a trusted peer says of the phone.
+SERVING, SIM, SKU, DEVICE_ID = "X-Device-Serving", "X-Device-Sim", "X-Device-Sku", "X-Device-Id"
+
 # Review is for a person to look at later: the phone is not denied meanwhile, as /v1/decisions does not deny it either.
 _STATUSES = {Effect.ALLOW: 200, Effect.REVIEW: 200, Effect.DENY: 403}
 
 # A proxy fails open or closed on a 5xx of its own choice, and 503 is the one that says "not now".
-_FAULT = dataclasses.replace(INTERNAL, status=503)
+FAULT = dataclasses.replace(INTERNAL, status=503)
 
 _log = logging.getLogger("regionresolver.service")
 
@@ -52,7 +55,7 @@ async def authorize(request: web.Request) -> web.Response:
         raise
     except Exception as error:  # noqa: BLE001 - whatever fails, the proxy has to be told that it was not the client
         logs.event(_log, logging.ERROR, "unexpected_error", error)
-        raise ProblemError(_FAULT, "the fault is logged under this request_id or its digest") from None
+        raise ProblemError(FAULT, "the fault is logged under this request_id or its digest") from None
     request.app[STATE].record(decision)
     return web.Response(status=_STATUSES[decision.effect], headers=decision_headers(decision))
 
@@ -87,10 +90,10 @@ def _decided(request: web.Request, state: ServiceState) -> Decision:
         return state.resolver.decide(ip=ip)
     return state.resolver.decide(
         ip=ip,
-        serving=_only(request, "X-Device-Serving"),
-        sim=_only(request, "X-Device-Sim"),
-        sku=_only(request, "X-Device-Sku"),
-        device_id=_only(request, "X-Device-Id"),
+        serving=_only(request, SERVING),
+        sim=_only(request, SIM),
+        sku=_only(request, SKU),
+        device_id=_only(request, DEVICE_ID),
     )
 
 

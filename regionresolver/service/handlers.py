@@ -16,6 +16,7 @@ from regionresolver.model import Explanation, Resolution
 from regionresolver.resolver import Decision, Resolver
 from regionresolver.resolver.documents import Explain, decision_document, ping_arguments, resolution_document, signal_arguments
 from regionresolver.resolver.pings import Fields
+from regionresolver.resolver.wire import RecordDocument, RecordMembers, ResolutionDocument
 from regionresolver.service import pings
 from regionresolver.service.client_address import client_address
 from regionresolver.service.records import record_documents
@@ -75,7 +76,7 @@ async def resolve_address(request: web.Request) -> web.Response:
     ip = request.match_info["ip"]
     found = _resolved(state.resolver, explain, ip=ip, strict=True)
     caching = {"ETag": state.data_etag, "Cache-Control": ADDRESS_CACHE_CONTROL}
-    if _is_current(request, state.data_etag):
+    if is_current(request, state.data_etag):
         return web.Response(status=304, headers=caching)
     return _json(resolve_document(*found, _records(state.resolver, ip) if include else None), caching)
 
@@ -111,15 +112,15 @@ def _resolved(resolver: Resolver, explain: Explain, **arguments: Any) -> tuple[R
 def resolve_document(
     resolution: Resolution,
     explanation: Explanation | None = None,
-    records: list[dict[str, object]] | None = None,
+    records: list[RecordDocument] | None = None,
     id_: str | None = None,
-) -> dict[str, object]:
+) -> ResolutionDocument:
     """Give a resolution's answer: a decision's members without the policy's, and the records where they were asked for."""
-    document = {"id": id_} | resolution_document(resolution, explanation)
-    return document if records is None else document | {"records": records}
+    recorded: RecordMembers = {} if records is None else {"records": records}
+    return {"id": id_, **resolution_document(resolution, explanation), **recorded}
 
 
-def _records(resolver: Resolver, ip: object) -> list[dict[str, object]]:
+def _records(resolver: Resolver, ip: object) -> list[RecordDocument]:
     """Give the databases' records of an address; none for an invalid one, which the resolution already tells."""
     try:
         return record_documents(resolver.records(ip)) if isinstance(ip, str) else []
@@ -129,16 +130,16 @@ def _records(resolver: Resolver, ip: object) -> list[dict[str, object]]:
 
 def _standing(request: web.Request, document: StandingDocument) -> web.Response:
     caching = {"ETag": document.etag, "Cache-Control": DOCUMENT_CACHE_CONTROL}
-    if _is_current(request, document.etag):
+    if is_current(request, document.etag):
         return web.Response(status=304, headers=caching)
     return web.Response(body=document.body, headers=caching, content_type="application/json")
 
 
-def _is_current(request: web.Request, etag: str) -> bool:
+def is_current(request: web.Request, etag: str) -> bool:
     """Say whether `If-None-Match` holds `etag` (RFC 9110, section 13.1.2: weak comparison, or a bare * on its own)."""
     known = ",".join(request.headers.getall("If-None-Match", []))
     return known.strip(" \t") == "*" or etag in _ETAGS.findall(known)
 
 
-def _json(document: dict[str, object], headers: dict[str, str] | None = None) -> web.Response:
+def _json(document: Mapping[str, object], headers: dict[str, str] | None = None) -> web.Response:
     return web.Response(body=orjson.dumps(document), headers=headers, content_type="application/json")

@@ -8,13 +8,13 @@ service may choose different ones; a parameter that is not known is ignored, for
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Final, cast, get_args
 
 import orjson
 from aiohttp import HttpVersion11, web
 
 from regionresolver.errors import PingError
-from regionresolver.resolver.documents import Explain
+from regionresolver.resolver.wire import Explain, Include
 from regionresolver.service.problems import (
     BODY_NOT_JSON,
     BODY_NOT_OBJECT,
@@ -24,6 +24,13 @@ from regionresolver.service.problems import (
     ProblemError,
     body_overdue,
 )
+
+# The parameters of a query that choose, by name: what each may be, and what it then means.
+CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
+    "explain": {word: word for word in get_args(Explain)},
+    "strict": {"": "1", "true": "1", "1": "1", "false": "", "0": ""},
+    "include": {word: word for word in get_args(Include)},
+}
 
 JSON = "application/json"
 _JSON_TYPE = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
@@ -154,17 +161,17 @@ def signal(request: web.Request, name: str) -> str | None:
 
 def explain(request: web.Request) -> Explain:
     """Read `explain`: how much of the why an answer carries. Raises PingError."""
-    return cast("Explain", _choice(request, "explain", {"none": "none", "reasons": "reasons", "full": "full"}) or "none")
+    return cast("Explain", _choice(request, "explain") or "none")
 
 
 def strict(request: web.Request) -> bool:
     """Read `strict`: whether a malformed value is refused. The bare name means true. Raises PingError."""
-    return _choice(request, "strict", {"": "1", "true": "1", "1": "1", "false": "", "0": ""}) == "1"
+    return _choice(request, "strict") == "1"
 
 
 def include_record(request: web.Request) -> bool:
     """Read `include`: whether the databases' own records are added. Raises PingError."""
-    return _choice(request, "include", {"record": "record"}) == "record"
+    return _choice(request, "include") == "record"
 
 
 def prefers_minimal(request: web.Request) -> bool:
@@ -176,8 +183,8 @@ def prefers_minimal(request: web.Request) -> bool:
     return False
 
 
-def _choice(request: web.Request, name: str, choices: Mapping[str, str]) -> str | None:
-    value = parameter(request, name)
+def _choice(request: web.Request, name: str) -> str | None:
+    value, choices = parameter(request, name), CHOICES[name]
     if value is not None and value not in choices:
         raise PingError(f"the query parameter {name} must be {_or([choice for choice in choices if choice])}")
     return choices[value] if value is not None else None

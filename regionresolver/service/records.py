@@ -7,11 +7,12 @@ becomes decimal text, because most readers of JSON would round it.
 from collections.abc import Sequence
 
 from regionresolver.model import SourceRecord
+from regionresolver.resolver.wire import RecordDocument
 
 _LARGEST_JSON_INTEGER = 2**64 - 1
 
 
-def record_documents(records: Sequence[SourceRecord]) -> list[dict[str, object]]:
+def record_documents(records: Sequence[SourceRecord]) -> list[RecordDocument]:
     """Give each source's record of an address as JSON types, with the source's name and the network."""
     return [{"source": found.source, "network": found.network, "record": as_json(found.record)} for found in records]
 
