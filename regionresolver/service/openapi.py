@@ -22,7 +22,8 @@ from typing_extensions import get_original_bases, is_typeddict
 from regionresolver.errors import InvalidAddressError, InvalidPlmnError, NoSignalError, PingError, PlmnNotStringError
 from regionresolver.resolver import wire
 from regionresolver.service import authz, pings, problems, request_id
-from regionresolver.service.batch import MOST_PINGS, NDJSON
+from regionresolver.service.batch import NDJSON
+from regionresolver.service.batch_answers import MOST_PINGS
 from regionresolver.service.client_address import UntrustedClientError
 
 OPENAPI_VERSION: Final = "3.1.0"
