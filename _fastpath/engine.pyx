@@ -188,7 +188,7 @@ cdef class Engine:
 
     `decided` is the class of the answers, a subclass of Decided; `words`, which puts ids into words, is kept for it.
     `table_at(us)` gives the PolicyTable of an instant in microseconds; it is called when the present one has run out.
-    `instant_us(at)` gives the microseconds of an instant that a ping is to be decided at. `decide_odd(**fields)` answers
+    `instant_us(at)` gives the microseconds of an instant that a ping is to be decided at. `decide_odd(engine, **fields)` answers
     what is not plain. `tally` counts the decisions as of now; those as of a given instant are replays, and are not counted.
     `overrides` (None: there are none) are numbered on behind the values of the index and of the PLMN table.
     """
@@ -236,7 +236,7 @@ cdef class Engine:
             or (ip is None and serving is None and sim is None)
         ):
             return self._decide_odd(
-                ip=ip, serving=serving, sim=sim, sku=sku, sold_in=sold_in, device_id=device_id,
+                self, ip=ip, serving=serving, sim=sim, sku=sku, sold_in=sold_in, device_id=device_id,
                 first_activated_at=first_activated_at, lang=lang, at=at, id=id, strict=strict,
             )
         decided = self._new()

@@ -385,7 +385,7 @@ cdef inline char* put_number(char* at, uint64_t number) noexcept nogil:
 @cython.final
 @cython.auto_pickle(False)
 cdef class Lane:
-    """The answers of one event loop's connections.
+    """The answers of one event loop's connections, by the generation that `use` was given last.
 
     `texts` are those of the generation that answers; `seed` are 32 random bytes.
     A POST with more than `body_limit_bytes` is left to the slow path. While `is_draining` everything is.
@@ -404,6 +404,10 @@ cdef class Lane:
 
     def __dealloc__(self):
         free(self._out)
+
+    def use(self, Texts texts not None):
+        """Answer with the texts of another generation from the next request on."""
+        self.texts = texts
 
     def set_date(self, bytes date not None):
         """Set the Date of the answers from now on, 29 bytes of RFC 9110's IMF-fixdate."""

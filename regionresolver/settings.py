@@ -120,6 +120,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Seconds that a worker's loop may stand still before the worker is killed and replaced.",
     )
+    reload_timeout_s: Seconds = Field(600.0, description="Seconds for a new generation to be built and opened by every worker.")
     shutdown_timeout_s: Seconds = Field(10.0, description="Seconds that requests in hand get to finish at the end.")
 
     @classmethod

@@ -125,6 +125,7 @@ class Load:
     answered: int = 0
     failed: int = 0
     refused: int = 0
+    connections: int = 0
     in_flight: int = 0
     longest_s: float = 0.0
     stopped: bool = False
@@ -145,6 +146,7 @@ class Load:
                 self.refused += 1
                 await asyncio.sleep(0.02)
                 continue
+            self.connections += 1
             lives = True
             while lives and not self.stopped and not reader.at_eof():
                 lives = await self._ask(reader, writer)

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,11 @@ class Meddled:
         return self._resolver.decide(**arguments)
 
 
+def answer_by(service: Service, resolver: Any) -> None:
+    """Put a resolver into the place of the one that answers, with the documents that are there."""
+    service.state.generation = replace(service.state.generation, resolver=resolver)
+
+
 async def test_a_fault_of_ours_is_the_items_and_logged_once(
     resolver: Resolver, service: Service, client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -305,7 +311,7 @@ async def test_a_fault_of_ours_is_the_items_and_logged_once(
                 raise RuntimeError("secret")
             return super().decide(**arguments)
 
-    service.state.resolver = Broken(resolver)  # type: ignore[assignment]
+    answer_by(service, Broken(resolver))
     bad = b'{"id":"bad","serving":"36801"}'
     found = await stream(client, b"\n".join([CUBAN, bad, bad, CUBAN]))
     assert [one.get("code") for one in found[:-1]] == [None, "INTERNAL", "INTERNAL", None]
@@ -325,13 +331,13 @@ async def test_an_array_has_one_generation_and_a_stream_may_have_more(
     resolver: Resolver, newer: Resolver, service: Service, client: aiohttp.ClientSession
 ) -> None:
     def reload() -> None:
-        service.state.resolver = newer
+        answer_by(service, newer)
 
-    service.state.resolver = Meddled(resolver, 3, reload)  # type: ignore[assignment]
+    answer_by(service, Meddled(resolver, 3, reload))
     document = json.loads((await post(client, array([CUBAN] * 5), JSON))[1])
     assert {found["data"] for found in document["results"]} | {document["data"]} == {resolver.generation}
 
-    service.state.resolver = resolver
+    answer_by(service, resolver)
 
     async def body() -> AsyncIterator[bytes]:
         yield CUBAN + b"\n"
@@ -377,7 +383,8 @@ async def test_others_have_their_turn_during_a_batch(client: aiohttp.ClientSessi
 async def test_a_client_that_goes_ends_the_work(resolver: Resolver, service: Service) -> None:
     body = array([SPANIARD] * MOST_PINGS)
     _, writer = await asyncio.open_connection(LOOPBACK, service.port)
-    service.state.resolver = meddled = Meddled(resolver, 100, writer.transport.abort)  # type: ignore[assignment]
+    meddled = Meddled(resolver, 100, writer.transport.abort)
+    answer_by(service, meddled)
     head = HEAD.replace(b"x-ndjson", b"json") + b"Content-Length: %d\r\n\r\n" % len(body)
     writer.write(head + body)
     await until(lambda: meddled.decisions >= 100)

@@ -666,12 +666,12 @@ def test_the_digest_of_the_data_tells_generations_apart(resolver: Resolver, file
 
 def test_a_policy_that_stands_back_is_decided_again_as_it_stood(resolver: Resolver) -> None:
     recorder = Recorder("all")
-    resolver._stand(type("Trip", (), {"action": "shadow", "notice": None})())
+    resolver.breaker._follow(type("Trip", (), {"action": "shadow", "notice": None})())
     try:
         decision = resolver.decide(serving="36801", sku="M", device_id="h:1")
         recorder.note(decision)
     finally:
-        resolver._stand(None)
+        resolver.breaker._follow(None)
     (line,) = lines_of(recorder)
     assert (line["stands_back"], line["decision"]) == (True, "allow")
     again, recorded = Again(resolver), Recorded.of(line)

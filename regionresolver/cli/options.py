@@ -82,8 +82,11 @@ def load(values: Mapping[str, object]) -> LoadedSettings:
     return load_settings(flags, config if isinstance(config, str | Path) else None)
 
 
-def open_resolver(settings: Settings) -> Resolver:
-    """Open the databases or the image, and the policy; with a progress bar when it takes long, on a terminal."""
+def open_resolver(settings: Settings, serial: int | None = None) -> Resolver:
+    """Open the databases or the image, and the policy; with a progress bar when it takes long, on a terminal.
+
+    `serial` numbers the generation, see `Resolver.open`.
+    """
     with progress_bar() as progress:
         return Resolver.open(
             settings.db or None,
@@ -94,6 +97,7 @@ def open_resolver(settings: Settings) -> Resolver:
             catalogue=settings.catalogue,
             policy_public_keys=settings.policy_public_keys,
             policy_state=settings.policy_state,
+            serial=serial,
         )
 
 

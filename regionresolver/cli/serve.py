@@ -12,8 +12,8 @@ def command(**values: object) -> None:
     """Answer pings over HTTP until SIGTERM or SIGINT.
 
     A supervisor opens the data once and forks the workers, which share it. It replaces a worker that dies or hangs; on
-    SIGHUP it opens the data and the policy anew and replaces every worker without losing a request. SIGTERM drains, a
-    second one does not wait. docs/operations.md has the details.
+    SIGHUP a new generation of data and policy is built and checked aside, and every worker swaps to it between two
+    requests. SIGTERM drains, a second one does not wait. docs/operations.md has the details.
 
     Every flag is also an environment variable (REGIONRESOLVER_ and its name in capitals) and a line of the settings
     file; `regionresolver config show` tells which value holds, and why.
@@ -28,4 +28,4 @@ def command(**values: object) -> None:
       regionresolver serve --policy policies --policy-public-key policy.key.pub
     """
     settings = load(values).settings
-    run(settings, lambda: open_resolver(settings))
+    run(settings, lambda serial: open_resolver(settings, serial))

@@ -25,11 +25,13 @@ import maxminddb
 
 from _fastpath.mmdb_walk import ForeignFileError, Walk, WalkError, relabel
 from regionresolver.errors import DatabaseError
-from regionresolver.index.sealed import PrivateCopy, copy_privately
+from regionresolver.index.sealed import Sealed, copy_privately
 from regionresolver.model import Region
 from regionresolver.sources.shapes import COUNTRY_FIELDS, FIELDS, Words, read_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from _fastpath.address import Canonical
 
 Progress = Callable[[str, int, int], None]
@@ -95,21 +97,57 @@ class _Walked:
     words: tuple[Words, ...]
 
 
+class FileRecords:
+    """The raw records of one database file, read from its private copy, which was checked before."""
+
+    def __init__(self, copy: Sealed, ip_version: int) -> None:
+        """Open a reader. Raises InvalidDatabaseError and OSError as maxminddb does."""
+        self.copy, self.ip_version = copy, ip_version
+        self.reader = maxminddb.open_database(f"/proc/self/fd/{copy.descriptor}")
+
+
+class Records:
+    """The raw records of one source: `files` are that of its file, or of its IPv4 and IPv6 files, in this order."""
+
+    def __init__(self, name: str, sha256: str, files: Sequence[FileRecords]) -> None:
+        """Join the files; `name` and `sha256` are the source's."""
+        self.name, self.sha256, self.files = name, sha256, tuple(files)
+
+    @classmethod
+    def adopted(cls, name: str, sha256: str, files: Sequence[tuple[Sealed, int]]) -> Records:
+        """Open the sealed copies of another process, each with its IP version. Raises DatabaseError."""
+        try:
+            return cls(name, sha256, [FileRecords(*file) for file in files])
+        except (maxminddb.InvalidDatabaseError, OSError):
+            raise DatabaseError(name, "its private copy cannot be opened", remedy="mount /proc") from None
+
+    @property
+    def records(self) -> Records:
+        """These."""
+        return self
+
+    def record(self, canonical: Canonical) -> tuple[str, object] | None:
+        """Return the network and the whole record that the database holds for an address, None without one."""
+        file = self.files[0] if canonical.family == 4 else self.files[-1]
+        if canonical.family == 6 and file.ip_version == 4:
+            return None
+        address = (ipaddress.IPv4Address if canonical.family == 4 else ipaddress.IPv6Address)(canonical.value)
+        record, prefix_len = file.reader.get_with_prefix_len(address)
+        if record is None:
+            return None
+        return str(ipaddress.ip_network((address, max(prefix_len, 0)), strict=False)), record
+
+
 class _File:
     """One database file: its private copy, checked, and a reader of it."""
 
     def __init__(self, path: Path, *, registered_country: bool, progress: Progress | None) -> None:
         self.path = path
         self._registered_country = registered_country
-        copy = copy_privately(path)
-        try:
-            self.sha256 = copy.sha256
-            self._copy = copy
-            self._walked: _Walked | None = self._walk(progress)
-            self.reader = self._open_reader(copy)
-        finally:
-            # The mappings keep the bytes.
-            os.close(copy.descriptor)
+        self._copy = copy_privately(path)
+        self.sha256 = self._copy.sha256
+        self._walked: _Walked | None = self._walk(progress)
+        self.records = self._open_records()
 
     def _walk(self, progress: Progress | None) -> _Walked:
         """Walk the tree and check every record once."""
@@ -142,9 +180,9 @@ class _File:
         self.families = _families(walked)
         return walked
 
-    def _open_reader(self, copy: PrivateCopy) -> maxminddb.Reader:
+    def _open_records(self) -> FileRecords:
         try:
-            return maxminddb.open_database(f"/proc/self/fd/{copy.descriptor}")
+            return FileRecords(self._copy.content, self.ip_version)
         except maxminddb.InvalidDatabaseError:
             # The walk has found it sound; what maxminddb asks for beyond that are types and optional keys of the metadata.
             remedy = "build it with the metadata types of the specification, languages and description among them"
@@ -177,6 +215,7 @@ class Source:
         self.sha256 = files[0].sha256 if len(files) == 1 else _sha256("".join(file.sha256 for file in files))
         self.attribution = _attribution(files[0])
         self.metadata = tuple(file.metadata for file in files)
+        self.records = Records(self.name, self.sha256, [file.records for file in files])
 
     @classmethod
     def open(cls, spec: str | Path, *, registered_country: bool = False, progress: Progress | None = None) -> Source:
@@ -211,14 +250,7 @@ class Source:
 
     def record(self, canonical: Canonical) -> tuple[str, object] | None:
         """Return the network and the whole record that the database holds for an address, None without one."""
-        file = self._files[0] if canonical.family == 4 else self._files[-1]
-        if canonical.family == 6 and file.ip_version == 4:
-            return None
-        address = (ipaddress.IPv4Address if canonical.family == 4 else ipaddress.IPv6Address)(canonical.value)
-        record, prefix_len = file.reader.get_with_prefix_len(address)
-        if record is None:
-            return None
-        return str(ipaddress.ip_network((address, max(prefix_len, 0)), strict=False)), record
+        return self.records.record(canonical)
 
     def __repr__(self) -> str:
         """Name the source."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from _fastpath.prefix_trie import PrefixTrie, is_intact
 from _fastpath.prefix_trie import verify as verify_trie
 from regionresolver.errors import ImageError
-from regionresolver.index.sealed import private_copy
+from regionresolver.index.mmdb import Records, Source
+from regionresolver.index.sealed import Sealed, private_copy
 from regionresolver.index.sections import Origin, SectionError, SourceFacts, decode_origin, decode_values, visible_subdivisions
 
 if TYPE_CHECKING:
@@ -21,10 +22,24 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from _fastpath.address import Canonical
-    from regionresolver.index.compiler import IndexedSource
     from regionresolver.model import Region
 
 _REMEDY = "compile it again from its databases"
+
+
+class RecordSource(Protocol):
+    """An IP database whose raw records an index can show; `regionresolver.index.mmdb.Source` is one, `Records` another."""
+
+    @property
+    def name(self) -> str:
+        """What evidence calls it."""
+
+    @property
+    def sha256(self) -> str:
+        """The digest of its bytes in hex."""
+
+    def record(self, canonical: Canonical, /) -> tuple[str, object] | None:
+        """Return the network and the whole record that it holds for an address, None without one."""
 
 
 class Index:
@@ -34,9 +49,10 @@ class Index:
     hex: equal digests are equal answers.
     """
 
-    def __init__(self, trie: PrefixTrie, sources: Sequence[IndexedSource], file: str | Path) -> None:
-        """Join a trie and the sources of its records; use `open`."""
+    def __init__(self, trie: PrefixTrie, image: ReadableBuffer, sources: Sequence[RecordSource], file: str | Path) -> None:
+        """Join a trie over an image and the sources of its records; use `open`."""
         self.trie = trie
+        self._image: ReadableBuffer | None = image
         self.sha256 = trie.body_sha256.hex()
         self.size_bytes = trie.image_bytes
         self._records = tuple(sources)
@@ -44,7 +60,7 @@ class Index:
 
     @classmethod
     def open(
-        cls, image: ReadableBuffer, sources: Sequence[IndexedSource] = (), *, file: str | Path = "index image", check: bool = True
+        cls, image: ReadableBuffer, sources: Sequence[RecordSource] = (), *, file: str | Path = "index image", check: bool = True
     ) -> Self:
         """Open an image; `bytes` are first copied into sealed memory, a mapping is served from as it is.
 
@@ -53,7 +69,8 @@ class Index:
         truncated, damaged, of a newer version, or compiled from other sources.
         """
         try:
-            index = cls(PrefixTrie(private_copy(image) if isinstance(image, bytes) else image), sources, file)
+            served = private_copy(image) if isinstance(image, bytes) else image
+            index = cls(PrefixTrie(served), served, sources, file)
         except ValueError as error:
             raise ImageError(file, str(error), remedy=_REMEDY) from None
         if check:
@@ -104,9 +121,16 @@ class Index:
         found = ((source.name, source.record(canonical)) for source in self._records)
         return [(name, *answer) for name, answer in found if answer is not None]
 
+    def handed_over(self) -> tuple[Sealed, tuple[Records, ...]]:
+        """Return what another process opens this index from: the image and the records of each source, sealed."""
+        if self._image is None:
+            raise ValueError("the index is closed")
+        image = self._image if isinstance(self._image, Sealed) else private_copy(self._image)
+        return image, tuple(source.records for source in self._records if isinstance(source, Source | Records))
+
     def close(self) -> None:
         """Let go of the sources and of the image; its memory is freed when no lookup holds the trie any more."""
-        self._records = ()
+        self._records, self._image = (), None
         vars(self).pop("trie", None)
 
 

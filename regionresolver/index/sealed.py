@@ -25,12 +25,22 @@ _BLOCK_BYTES = 1 << 20
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
+class Sealed(mmap.mmap):
+    """A read-only mapping of sealed bytes; `descriptor`, by which another process can map them too, lives as long as it."""
+
+    descriptor: int = -1
+
+    def __del__(self) -> None:
+        """Close the descriptor; what maps the bytes elsewhere keeps them."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+
 @dataclass(frozen=True, slots=True)
 class PrivateCopy:
-    """The sealed bytes of a file: a descriptor that the owner closes, a read-only mapping, and the hex SHA-256."""
+    """The sealed bytes of a file, and their hex SHA-256."""
 
-    descriptor: int
-    content: mmap.mmap
+    content: Sealed
     sha256: str
 
 
@@ -66,10 +76,11 @@ def _copy(path: Path, source: int) -> PrivateCopy:
     try:
         copied, digest = _pour(source, descriptor)
         _refuse_torn(path, before, os.fstat(source), copied)
-        return PrivateCopy(descriptor, _seal(descriptor), digest)
+        sealed = _seal(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
+    return PrivateCopy(sealed, digest)
 
 
 def _pour(source: int, target: int) -> tuple[int, str]:
@@ -94,7 +105,7 @@ def _refuse_torn(path: Path, before: os.stat_result, after: os.stat_result, copi
         raise DatabaseError(path, "it is empty", remedy="download the database again")
 
 
-def private_copy(image: ReadableBuffer) -> mmap.mmap:
+def private_copy(image: ReadableBuffer) -> Sealed:
     """Copy an image into sealed memory and map it. Raises ImageError for an empty one or without memory."""
     rest = memoryview(image).cast("B")
     if not rest:
@@ -105,12 +116,19 @@ def private_copy(image: ReadableBuffer) -> mmap.mmap:
             rest = rest[os.write(descriptor, rest) :]
         return _seal(descriptor)
     except OSError as error:
-        raise ImageError("index image", f"it cannot be put into memory: {error.strerror}", remedy="free some memory") from None
-    finally:
         os.close(descriptor)
+        raise ImageError("index image", f"it cannot be put into memory: {error.strerror}", remedy="free some memory") from None
 
 
-def read_image(path: str | Path) -> mmap.mmap:
+def adopt(descriptor: int) -> Sealed:
+    """Map what another process has sealed; the descriptor becomes the mapping's. Raises ImageError where it is not sealed."""
+    if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+        os.close(descriptor)
+        raise ImageError("index image", "foreign: its memory is not sealed", remedy="build it again")
+    return _mapped(descriptor)
+
+
+def read_image(path: str | Path) -> Sealed:
     """Read an image file once, into sealed memory. Raises ImageError when it is missing, unreadable or empty."""
     try:
         content = Path(path).read_bytes()
@@ -121,9 +139,15 @@ def read_image(path: str | Path) -> mmap.mmap:
     return private_copy(content)
 
 
-def _seal(descriptor: int) -> mmap.mmap:
-    """Forbid every change to an anonymous file, for good, and map it."""
+def _seal(descriptor: int) -> Sealed:
+    """Forbid every change to an anonymous file, for good, and map it; on success the descriptor is the mapping's."""
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    return _mapped(descriptor)
+
+
+def _mapped(descriptor: int) -> Sealed:
     # Before Linux 6.7 a shared mapping of a sealed file is refused, even a read-only one. Nothing can be written, so a
     # private mapping has the same pages.
-    return mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    sealed = Sealed(descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+    sealed.descriptor = descriptor
+    return sealed

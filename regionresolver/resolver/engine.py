@@ -10,7 +10,7 @@ import itertools
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from _fastpath.digit_trie import DigitTrie
 from _fastpath.engine import Engine
@@ -55,6 +55,18 @@ if TYPE_CHECKING:
 _generations = itertools.count(1)
 
 
+class Parts(NamedTuple):
+    """What a generation is made of besides its index: all of it read and checked, none of it compiled."""
+
+    extended: Extended
+    plmns: PlmnTable
+    served: ServedPolicy | None
+    policy: Policy
+    any_regions: tuple[str, ...]
+    warnings: tuple[str, ...]
+    serial: int
+
+
 def _no_address() -> InvalidAddressError:
     return InvalidAddressError("ip: not an IPv4 or IPv6 address", "/ip")
 
@@ -73,9 +85,14 @@ class Resolver:
         policy: Policy,
         any_regions: Sequence[str] = (),
         served: ServedPolicy | None = None,
+        serial: int | None = None,
     ) -> None:
-        """Join the parts of a generation; `open` is the usual way in. `served` says where the policy came from."""
-        self.generation = f"g{next(_generations)}"
+        """Join the parts of a generation; `open` is the usual way in. `served` says where the policy came from.
+
+        `serial` numbers it and makes its name in the answers; None takes one that no other of this process has.
+        """
+        self.serial = next(_generations) if serial is None else serial
+        self.generation = f"g{self.serial}"
         self.policy = policy
         self.catalogue = extended.catalogue
         self._index = index
@@ -83,23 +100,25 @@ class Resolver:
         self._plmns = plmns
         self._vocabulary = Vocabulary(extended, plmns, index, any_regions)
         self._compiled = CompiledPolicy(policy, extended.catalogue, self._vocabulary.codes)
-        self._timeline = self._compiled.timeline
         self._served = served
         self._words = Words(self._vocabulary, index, plmns, extended, self._compiled, self.generation)
         self._overrides = OverrideTable(extended) if extended.overrides else None
+        # No part refers to what refers to it: a generation that nobody uses any more is freed at once, its image too.
+        tables = _Tables(self._compiled)
         self._engine = Engine(
             index.trie,
             DigitTrie(plmns.trie_rows()),
             self._vocabulary.fusion,
             Decision,
             self._words,
-            self._table_at,
+            tables.at,
             _checked_us,
-            self._decide_odd,
+            _decide_odd,
             tally := Tally(),
             self._overrides.compiled if self._overrides else None,
         )
-        self.breaker = Breaker(policy.guardrails.runtime_breaker, tally.read, self._stand, _marks(served))
+        standing = _Standing(self._compiled, tables, self._engine)
+        self.breaker = Breaker(policy.guardrails.runtime_breaker, tally.read, standing.follow, _marks(served))
         self._lookup = Lookup(index.trie, self._words.regions, _no_address)
         # The compiled methods themselves: those below, for readers and type checkers, would double the cost of a call.
         self.decide = self._engine.decide  # type: ignore[method-assign]
@@ -118,6 +137,7 @@ class Resolver:
         catalogue: str | Path | None = None,
         policy_public_keys: Sequence[str | Path] = (),
         policy_state: str | Path | None = None,
+        serial: int | None = None,
     ) -> Self:
         """Open IP databases and a policy; None means the embedded database and the shipped default policy.
 
@@ -129,7 +149,8 @@ class Resolver:
         name of a shipped one, or a folder of generations, whose active one is served, or the last good one before it. It
         must pass its lint and its own tests. What lint only warns of is in `warnings`, and so are overrides that have
         expired. With `policy_public_keys` (PEM files, or base64) the policy must be signed with one of them, and not older
-        than any before, which the file `policy_state` remembers. Raises DatabaseError, ImageError, CatalogueError,
+        than any before, which the file `policy_state` remembers. `serial` numbers this generation, whose name in the
+        answers is made of it; None takes one that no other has in this process. Raises DatabaseError, ImageError, CatalogueError,
         PolicyError (which name the file and the remedy) or SettingsError.
         """
         extended = open_catalogue(catalogue)
@@ -138,19 +159,40 @@ class Resolver:
         # A policy that cannot be read is told before a database is.
         opened = cache(lambda: open_index(specs, index, extended.catalogue, progress))
         return open_policy(
-            policy, extended.catalogue, trust, lambda served: cls._serving(opened(), extended, served, any_regions)
+            policy, extended.catalogue, trust, lambda served: cls._serving(opened(), extended, served, any_regions, serial)
         )
 
     @classmethod
-    def _serving(cls, index: Index, extended: Extended, served: ServedPolicy, any_regions: Sequence[str]) -> Self:
+    def _serving(
+        cls, index: Index, extended: Extended, served: ServedPolicy, any_regions: Sequence[str], serial: int | None
+    ) -> Self:
         """Join the parts, and check the policy on them."""
         # The shipped table speaks of shipped regions.
         plmns = PlmnTable.load(catalogue=extended.catalogue)
-        resolver = cls(index, extended, plmns, served.policy, any_regions, served)
+        resolver = cls(index, extended, plmns, served.policy, any_regions, served, serial)
         resolver.warnings = (*served.warnings, *resolver._expired(), *resolver._check_policy(served.file))
         resolver.forget_counts()
         resolver._prepare_to_step_back()
         return resolver
+
+    @classmethod
+    def of_parts(cls, index: Index, parts: Parts) -> Self:
+        """Join what was read and checked elsewhere (`parts`) to an open index; it keeps its name."""
+        resolver = cls(index, parts.extended, parts.plmns, parts.policy, parts.any_regions, parts.served, parts.serial)
+        resolver.warnings = parts.warnings
+        resolver._prepare_to_step_back()
+        return resolver
+
+    @property
+    def parts(self) -> Parts:
+        """What `of_parts` needs to make this generation again over the same image."""
+        any_regions = self._vocabulary.any_regions
+        return Parts(self._extended, self._plmns, self._served, self.policy, any_regions, self.warnings, self.serial)
+
+    @property
+    def index(self) -> Index:
+        """The open index."""
+        return self._index
 
     def with_policy(self, policy: Policy) -> Self:
         """Return a resolver on the same data with another policy, which is compiled and not checked any further.
@@ -296,61 +338,11 @@ class Resolver:
             strict=strict,
         )
 
-    def _decide_odd(
-        self,
-        *,
-        ip: object,
-        serving: object,
-        sim: object,
-        sku: object,
-        sold_in: object,
-        device_id: object,
-        first_activated_at: object,
-        lang: object,
-        at: dt.datetime | None,
-        id: object,  # noqa: A002 - the ping's own field
-        strict: bool,
-    ) -> Decision:
-        """Decide on a ping with anything but plain texts in it: parse here, decide where the others are decided."""
-        if ip is None and serving is None and sim is None:
-            raise NoSignalError("at least one of ip, serving and sim must be given")
-        at_us = None if at is None else _checked_us(at)
-        signals = ParsedSignals(ip, serving, sim, strict=strict)
-        fields = Fields()
-        facts = PingFacts(
-            sku=fields.text("sku", sku),
-            sold_in=fields.text("sold_in", sold_in),
-            device_id=fields.text("device_id", device_id),
-            first_activated_at=fields.instant("first_activated_at", first_activated_at),
-            lang=fields.text("lang", lang),
-        )
-        return self._engine.decide_parsed(
-            *signals.parsed,
-            fields.notices,
-            sku=_utf8(facts.sku),
-            sold_in=_utf8(facts.sold_in),
-            device_id=_utf8(facts.device_id),
-            first_activated_us=None if facts.first_activated_at is None else microseconds(facts.first_activated_at),
-            lang=facts.lang,
-            id=fields.text("id", id),
-            at_us=at_us,
-        )
-
-    def _table_at(self, at_us: int) -> PolicyTable:
-        return self._timeline.at(from_microseconds(at_us))
-
     def _prepare_to_step_back(self) -> None:
         """Compile what the breaker will need: at the moment when it trips nobody has to wait for that."""
         limits = self.breaker.limits
         if limits is not None and limits.action == "shadow":
             self._compiled.standing_back.timeline.at(now())
-
-    def _stand(self, trip: Trip | None) -> None:
-        """Do what the breaker's state asks for, from the next decision on."""
-        stands_back = trip is not None and trip.action == "shadow"
-        timeline = (self._compiled.standing_back if stands_back else self._compiled).timeline
-        self._timeline = timeline if trip is None else timeline.saying(trip.notice)
-        self._engine.forget_table()
 
     @property
     def overrides(self) -> tuple[OverrideHits, ...]:
@@ -464,6 +456,74 @@ class Resolver:
             "event": None if activation is None else activation.event,
             "forced": None if activation is None else bool(activation.overridden),
         }
+
+
+class _Tables:
+    """The tables of what of a policy speaks at present; the engine asks for them."""
+
+    def __init__(self, compiled: CompiledPolicy) -> None:
+        """Let the policy speak as it is written."""
+        self.timeline = compiled.timeline
+
+    def at(self, at_us: int) -> PolicyTable:
+        """Answer the table of an instant."""
+        return self.timeline.at(from_microseconds(at_us))
+
+
+class _Standing:
+    """Lets a policy step back and speak again, as the breaker says."""
+
+    def __init__(self, compiled: CompiledPolicy, tables: _Tables, engine: Engine[Decision]) -> None:
+        """Keep what has to be told."""
+        self._compiled, self._tables, self._engine = compiled, tables, engine
+
+    def follow(self, trip: Trip | None) -> None:
+        """Do what the breaker's state asks for, from the next decision on."""
+        stands_back = trip is not None and trip.action == "shadow"
+        timeline = (self._compiled.standing_back if stands_back else self._compiled).timeline
+        self._tables.timeline = timeline if trip is None else timeline.saying(trip.notice)
+        self._engine.forget_table()
+
+
+def _decide_odd(
+    engine: Engine[Decision],
+    *,
+    ip: object,
+    serving: object,
+    sim: object,
+    sku: object,
+    sold_in: object,
+    device_id: object,
+    first_activated_at: object,
+    lang: object,
+    at: dt.datetime | None,
+    id: object,  # noqa: A002 - the ping's own field
+    strict: bool,
+) -> Decision:
+    """Decide on a ping with anything but plain texts in it: parse here, decide where the others are decided."""
+    if ip is None and serving is None and sim is None:
+        raise NoSignalError("at least one of ip, serving and sim must be given")
+    at_us = None if at is None else _checked_us(at)
+    signals = ParsedSignals(ip, serving, sim, strict=strict)
+    fields = Fields()
+    facts = PingFacts(
+        sku=fields.text("sku", sku),
+        sold_in=fields.text("sold_in", sold_in),
+        device_id=fields.text("device_id", device_id),
+        first_activated_at=fields.instant("first_activated_at", first_activated_at),
+        lang=fields.text("lang", lang),
+    )
+    return engine.decide_parsed(
+        *signals.parsed,
+        fields.notices,
+        sku=_utf8(facts.sku),
+        sold_in=_utf8(facts.sold_in),
+        device_id=_utf8(facts.device_id),
+        first_activated_us=None if facts.first_activated_at is None else microseconds(facts.first_activated_at),
+        lang=facts.lang,
+        id=fields.text("id", id),
+        at_us=at_us,
+    )
 
 
 def _marks(served: ServedPolicy | None) -> Marks | None:

@@ -12,7 +12,7 @@ from regionresolver.service.connection import note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
 from regionresolver.service.pages import WorkerPage
 from regionresolver.service.problems import Handler, answer_problems, close_after, hide_aiohttp_text
-from regionresolver.service.state import STATE, ServiceState
+from regionresolver.service.state import STATE, Generation, ServiceState
 from regionresolver.settings import Settings
 
 ROUTES = (
@@ -43,7 +43,7 @@ def make_app(resolver: Resolver, settings: Settings, page: WorkerPage) -> web.Ap
         middlewares=[note_request, identify, answer_problems, refuse_ambiguous],
         client_max_size=settings.body_limit_bytes,
     )
-    app[STATE] = ServiceState(resolver, settings, page)
+    app[STATE] = ServiceState(Generation.of(resolver), settings, page)
     app.add_routes(ROUTES)
     app.on_response_prepare.append(finish_headers)
     app.on_response_prepare.append(authz.complete_headers)

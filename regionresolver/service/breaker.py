@@ -12,7 +12,7 @@ from aiohttp import web
 
 from regionresolver.resolver import Breaker, Change, now
 from regionresolver.service import logs
-from regionresolver.service.state import STATE
+from regionresolver.service.state import STATE, ServiceState
 
 CHECK_INTERVAL_S = 1.0
 
@@ -21,12 +21,9 @@ _log = logging.getLogger("regionresolver.service")
 
 async def watch(app: web.Application) -> AsyncIterator[None]:
     """Check the breaker while the application runs; the first check, before any answer, heeds a trip from before."""
-    breaker = app[STATE].resolver.breaker
-    if breaker.limits is None:
-        yield
-        return
-    await asyncio.to_thread(check, breaker)
-    task = asyncio.create_task(_keep_checking(breaker))
+    state = app[STATE]
+    await asyncio.to_thread(check, state.resolver.breaker)
+    task = asyncio.create_task(_keep_checking(state))
     yield
     task.cancel()
     with suppress(asyncio.CancelledError):
@@ -48,10 +45,17 @@ def check(breaker: Breaker) -> None:
         logs.event(_log, logging.WARNING, "breaker_mark_failed", detail=str(breaker.fault))
 
 
-async def _keep_checking(breaker: Breaker) -> None:
+async def _keep_checking(state: ServiceState) -> None:
     while True:
         await asyncio.sleep(CHECK_INTERVAL_S)
         try:
-            await asyncio.to_thread(check, breaker)
+            await _check_present(state)
         except Exception as error:  # noqa: BLE001 - one failed check must not end the watching
             logs.event(_log, logging.ERROR, "breaker_check_failed", error)
+
+
+async def _check_present(state: ServiceState) -> None:
+    """Check the breaker of the generation that is served; nothing holds it in between."""
+    breaker = state.resolver.breaker
+    if breaker.limits is not None:
+        await asyncio.to_thread(check, breaker)

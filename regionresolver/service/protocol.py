@@ -103,6 +103,13 @@ class Fronts:
             front.overdue(now)
         self._timer = self.loop.call_later(TICK_S, self.start)
 
+    def use(self, resolver: Resolver) -> Texts:
+        """Answer with another generation from the next request on; give its texts."""
+        texts = Texts(resolver.engine, compose)
+        texts.log = self.lane.texts.log
+        self.lane.use(texts)
+        return texts
+
     def leave_to_aiohttp(self) -> None:
         """Leave every further request to aiohttp, whose answers now end their connections."""
         self.lane.is_draining = True

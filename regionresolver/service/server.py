@@ -17,6 +17,7 @@ from functools import partial
 from aiohttp import web
 
 from regionresolver.errors import ServeError
+from regionresolver.resolver import Resolver
 from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import logs
 from regionresolver.service.connection import Connection, answer_in_http11
@@ -100,6 +101,11 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
     log = _begin_log(state, fronts)
     state.lane = partial(_tell_lane, fronts, without_lane)
     state.on_ending = fronts.leave_to_aiohttp
+
+    def use(resolver: Resolver) -> None:
+        state.texts = fronts.use(resolver)
+
+    state.on_swap.append(use)
     fronts.start()
     acceptor = Acceptor(connect, fronts)
     for listener in listeners:

@@ -1,8 +1,9 @@
-"""What the handlers share: the resolver, the settings, the documents that change only with them, and how it ends."""
+"""What the handlers share: the generation that is served, the settings, and how it ends."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import orjson
 from aiohttp import web
@@ -23,36 +24,65 @@ class StandingDocument:
     etag: str
 
 
-@dataclass(slots=True)
-class ServiceState:
-    """The state of one worker. Only `closing` and `draining` change, once, from false to true.
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation as it is served: its resolver, and the documents that change only with it.
 
-    `closing`: connections end with their next answer, for this worker goes. `draining`: the whole service goes, so that
-    it is not ready any more either. `recorder` keeps what is to be logged of decisions. `lane` tells of the compiled lane, as
-    JSON types; `on_ending` is called when connections begin to end.
+    `data_digest` adds a digest to the generation's name, which begins anew at each start.
     """
 
     resolver: Resolver
+    facts: Mapping[str, object]
+    policy: StandingDocument
+    data_digest: str
+
+    @classmethod
+    def of(cls, resolver: Resolver) -> Self:
+        """Make the documents."""
+        facts = resolver.metadata()
+        return cls(resolver, facts, _document(resolver.policy_document()), f"{facts['data']}-{_digest(_dump(facts))}")
+
+
+@dataclass(slots=True)
+class ServiceState:
+    """The state of one worker. `closing` and `draining` change once, from false to true; `generation` at each reload.
+
+    `closing`: connections end with their next answer, for this worker goes. `draining`: the whole service goes, so that
+    it is not ready any more either. `recorder` keeps what is to be logged of decisions. `lane` tells of the compiled lane, as
+    JSON types; `on_ending` is called when connections begin to end, `on_swap` with each new generation. What answers a
+    request over several turns of the loop and must not mix generations keeps the resolver that it began with.
+    """
+
+    generation: Generation
     settings: Settings
     page: WorkerPage
-    policy: StandingDocument = field(init=False)
-    data_digest: str = field(init=False)
-    version: str = field(init=False)
-    _metadata: StandingDocument = field(init=False)
     texts: Texts | None = None
     closing: bool = False
     draining: bool = False
     lane: Callable[[], dict[str, object]] = lambda: {"on": False, "why": "nothing is served yet"}
     on_ending: Callable[[], None] = lambda: None
     recorder: Recorder | None = None
+    on_swap: list[Callable[[Resolver], None]] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        """Make the documents. `data_digest` adds a digest to the generation, whose name begins anew at each start."""
-        facts = self.resolver.metadata()
-        self.data_digest = f"{facts['data']}-{_digest(_dump(facts))}"
-        self.version = str(facts["version"])
-        self._metadata = _document(self._described())
-        self.policy = _document(self.resolver.policy_document())
+    @property
+    def resolver(self) -> Resolver:
+        """What answers at present."""
+        return self.generation.resolver
+
+    @property
+    def policy(self) -> StandingDocument:
+        """The active policy, expanded."""
+        return self.generation.policy
+
+    @property
+    def data_digest(self) -> str:
+        """What changes with everything that answers are made from."""
+        return self.generation.data_digest
+
+    @property
+    def version(self) -> str:
+        """The release that serves."""
+        return str(self.generation.facts["version"])
 
     @property
     def data_etag(self) -> str:
@@ -62,18 +92,20 @@ class ServiceState:
 
     @property
     def metadata(self) -> StandingDocument:
-        """What the answers were made from; made anew where overrides count their hits in it."""
-        return _document(self._described()) if self.resolver.overrides else self._metadata
-
-    def _described(self) -> dict[str, object]:
+        """What the answers were made from, and by which worker."""
         counted = [override_document(found.override) | {"hits": found.hits} for found in self.resolver.overrides]
-        return self.resolver.metadata() | {"overrides": counted, "worker": self.worker}
+        return _document({**self.generation.facts, "overrides": counted, "worker": self.worker})
 
     @property
     def worker(self) -> dict[str, int]:
         """Which worker this is."""
         return {"index": self.page.worker, "pid": self.page.pid}
 
+    def swap(self, generation: Generation) -> None:
+        """Answer with another generation from the next request on; what was begun with the old one ends with it."""
+        self.generation = generation
+        for follow in self.on_swap:
+            follow(generation.resolver)
 
     def record(self, decision: Decision) -> None:
         """Log a decision that is about to be answered, where decisions are logged."""

@@ -7,8 +7,8 @@ so that no order of signals loses one.
     start        a worker is `starting` until it reports READY; then it is the slot's worker, and its predecessor retires
     death        the slot is filled again at once; after deaths in quick succession later and later (`_delay_s`)
     hang         a worker whose heartbeat stands still for `watchdog_timeout_s` is killed, which is a death
-    SIGHUP       open data and policy anew; then fill slot after slot with a successor. Is the new generation refused, or
-                 does not even one worker start with it, the old one stays
+    SIGHUP       a new generation of data and policy is built aside, and every worker swaps to it (`rollover`); is it
+                 refused, nothing changes
     SIGTERM      tell every worker to drain, wait for them; a second one, or SIGINT: without the delay; a third: kill
 
 The ports are taken before the data is opened, so that a busy port is told at once.
@@ -21,21 +21,25 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 
-from regionresolver.errors import RegionResolverError
 from regionresolver.resolver import Resolver
-from regionresolver.service import logs
+from regionresolver.resolver.parcel import Parcel, unpack
+from regionresolver.service import channel, logs
+from regionresolver.service.builder import Builder, reason, start
+from regionresolver.service.channel import Command, Report
 from regionresolver.service.decision_log import check_directory
 from regionresolver.service.pages import Pages, WorkerPage
+from regionresolver.service.processes import Process, Slot
+from regionresolver.service.rollover import Rollover
 from regionresolver.service.sockets import Listeners, listening
 from regionresolver.service.systemd import Notifier
-from regionresolver.service.worker import IDLE_GRACE_S, MESSAGE_BYTES, Command, Report, Worker
+from regionresolver.service.worker import IDLE_GRACE_S, Worker
 from regionresolver.settings import Settings
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
@@ -45,19 +49,20 @@ TICK_S = 0.25
 # A worker that served for so long was no failed start. Short, so that one that is killed every second is still replaced
 # at once; what dies faster would cost the machine more than it serves.
 HEALTHY_S = 0.5
-FIRST_DELAY_S = 0.1
-LONGEST_DELAY_S = 30.0
-
 # What a worker may take to exit beyond the time that its connections get.
 EXIT_MARGIN_S = 5.0
 
 _log = logging.getLogger("regionresolver.service")
 
 
-def run(settings: Settings, open_generation: Callable[[], Resolver]) -> None:
+OpenGeneration = Callable[[int], Resolver]
+"""Opens data and policy as the generation of a number. Raises RegionResolverError."""
+
+
+def run(settings: Settings, open_generation: OpenGeneration) -> None:
     """Serve until a signal ends it. Raises ServeError, DatabaseError and PolicyError before the first answer.
 
-    `open_generation` opens data and policy: once at the start, and again at each reload.
+    `open_generation` opens data and policy: here once, at the start, and then in a child at each reload.
     """
     logs.configure(settings.log_level, settings.log_format, access=settings.access_log)
     check_directory(settings)
@@ -83,40 +88,6 @@ def _cgroup_cpus(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     return ceil(quota_us / period_us)
 
 
-@dataclass(eq=False, slots=True)
-class Process:
-    """A worker process. `generation` is the one that it serves; `kill_at` is when it must be gone."""
-
-    pid: int
-    slot_number: int
-    page: WorkerPage
-    channel: socket.socket
-    generation: str
-    forked_at: float
-    ready_at: float | None = None
-    kill_at: float | None = None
-    heartbeat_ns: int = 0
-    quiet_s: float = 0.0
-    hung: bool = False
-
-    def tell(self, command: Command) -> None:
-        """Send a command; a worker that is gone, or reads nothing, is dealt with elsewhere."""
-        with suppress(OSError):
-            self.channel.send(command.value)
-
-
-@dataclass(eq=False, slots=True)
-class Slot:
-    """The place of one worker: who serves there, and who is about to."""
-
-    number: int
-    current: Process | None = None
-    starting: Process | None = None
-    restarts: int = 0
-    quick_deaths: int = 0
-    fill_at: float = 0.0
-
-
 def _noted(number: int, frame: object) -> None:
     """Do nothing: the signal's byte wakes the loop."""
 
@@ -130,42 +101,6 @@ def _has_terminal() -> bool:
     return True
 
 
-def _discard(resolver: Resolver) -> None:
-    """Close a generation that nobody asks any more, and free its memory now.
-
-    Its parts refer to each other, and the collector has been told not to look at them (`gc.freeze`).
-    """
-    resolver.close()
-    vars(resolver).clear()
-
-
-def _channel() -> tuple[socket.socket, socket.socket]:
-    """Make the two ends over which supervisor and worker send each other packets. Raises OSError."""
-    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in ends:
-        end.setblocking(False)
-    return ends
-
-
-def _fork_or_close(channel: socket.socket) -> int:
-    """Fork; where that fails, close our end of the channel. Raises OSError."""
-    try:
-        return os.fork()
-    except OSError:
-        channel.close()
-        raise
-
-
-def _reason(status: int) -> str:
-    """Say how a process ended, from its exit code as `os.waitstatus_to_exitcode` gives it."""
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:  # a real-time signal has no name
-        return f"signal {-status}"
-
-
 @dataclass(eq=False, slots=True)
 class Supervisor:
     """Keeps the workers of one service; see the module."""
@@ -174,8 +109,8 @@ class Supervisor:
     listeners: Listeners
     workers: int
     notifier: Notifier
-    open_generation: Callable[[], Resolver]
-    resolver: Resolver = field(init=False)
+    open_generation: OpenGeneration
+    resolver: Resolver = field(init=False)  # the generation that workers are forked with
     pages: Pages = field(init=False)
     slots: list[Slot] = field(init=False)
     processes: list[Process] = field(default_factory=list)
@@ -186,10 +121,9 @@ class Supervisor:
     _ending: bool = False
     _hurried: bool = False
     _reload_wanted: bool = False
+    _serial: int = 1  # of the latest generation that was built
+    _rollover: Rollover | None = None
     _to_replace: list[Slot] = field(default_factory=list)
-    _replacing: Slot | None = None
-    _former: Resolver | None = None  # until the first worker serves the new generation: what to go back to
-    _reload_began: float | None = None
     _looked_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -199,7 +133,8 @@ class Supervisor:
 
     def run(self) -> None:
         """Open the data, and keep the workers until a signal has ended the service and all of them are gone."""
-        self.resolver = self._open()
+        self.resolver = self.open_generation(1)
+        self._tell_warnings(self.resolver)
         try:
             with self._signals():
                 self._share_memory()
@@ -249,25 +184,29 @@ class Supervisor:
 
     def _hear(self, process: Process) -> None:
         """Read a worker's report."""
-        try:
-            message = process.channel.recv(MESSAGE_BYTES)
-        except BlockingIOError:
+        found = channel.receive(process.channel)
+        if found is None:
             return
-        except OSError:
-            message = b""
-        if not message:
+        if not found[0]:
             self._selector.unregister(process.channel)  # it is ending, and is reaped when it has
             return
-        slot = self.slots[process.slot_number]
-        match Report(message):
+        word, _, generation = found[0].decode("ascii").partition(" ")
+        slot, rollover = self.slots[process.slot_number], self._rollover
+        match Report(word.encode("ascii")):
             case Report.READY if process is slot.starting:
                 self._promote(slot, process)
             case Report.REPLACE if process is slot.current and slot not in self._to_replace:
                 self._to_replace.append(slot)
+            case Report.PREPARED if rollover is not None:
+                rollover.prepared(process, generation)
+            case Report.REFUSED if rollover is not None and process in rollover.preparing and not rollover.is_decided:
+                self._reload_failed(f"worker {process.slot_number} cannot open the new generation")
+            case Report.SWAPPED:
+                process.generation = generation
 
     def _until_next(self) -> float:
         """Give the seconds to the next thing to do without being woken."""
-        soon = [slot.fill_at for slot in self.slots if slot.current is slot.starting is None] if not self._ending else []
+        soon = [slot.fill_at for slot in self.slots if slot.is_empty] if not self._ending else []
         soon += [process.kill_at for process in self.processes if process.kill_at is not None]
         return max(0.0, min([TICK_S, *(instant - time.monotonic() for instant in soon)]))
 
@@ -279,13 +218,17 @@ class Supervisor:
         if self._ending:
             return
         for slot in self.slots:
-            if slot.current is slot.starting is None and time.monotonic() >= slot.fill_at:
+            if slot.is_empty and time.monotonic() >= slot.fill_at:
                 self._fork(slot)
-        if self._reload_wanted and not self._to_replace and self._replacing is None:
+        if self._rollover is not None:
+            self._go_on(self._rollover)
+        elif self._reload_wanted and self._serving:
             self._reload_wanted = False
             self._reload()
-        if self._replacing is None and self._to_replace:
-            self._replace_next()
+        for slot in [found for found in self._to_replace if found.starting is None and time.monotonic() >= found.fill_at]:
+            self._fork(slot)
+            if slot.starting is not None:
+                self._to_replace.remove(slot)
 
     def _reap(self) -> None:
         for process in list(self.processes):
@@ -304,11 +247,11 @@ class Supervisor:
             if process.quiet_s > self.settings.watchdog_timeout_s and not process.hung:
                 process.hung = True
                 self._tell(logging.ERROR, "worker_hung", process, quiet_s=round(process.quiet_s, 1))
-                os.kill(process.pid, signal.SIGKILL)
+                process.kill()
             elif process.kill_at is not None and now >= process.kill_at:
                 process.kill_at = None
                 self._tell(logging.WARNING, "worker_killed", process, reason="it did not end in its time")
-                os.kill(process.pid, signal.SIGKILL)
+                process.kill()
 
     # --- the life of a worker
 
@@ -321,15 +264,15 @@ class Supervisor:
         # Between the fork and its own handlers the child still has ours, which would wake us in its stead.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
-            ours, theirs = _channel()
+            ours, theirs = channel.pair()
             with theirs:
-                if (pid := _fork_or_close(ours)) == 0:
+                if (pid := channel.fork_or_close(ours)) == 0:
                     self._become_worker(page, ours, theirs)
         except OSError as error:
             page.free()
             slot.quick_deaths += 1
-            self._postpone(slot)
-            logs.event(_log, logging.ERROR, "fork_failed", error, worker=slot.number, again_s=self._delay_s(slot))
+            slot.postpone()
+            logs.event(_log, logging.ERROR, "fork_failed", error, worker=slot.number, again_s=slot.delay_s)
             return
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -346,12 +289,18 @@ class Supervisor:
             page.pid = os.getpid()
             worker = Worker(self.resolver, self.settings, self.listeners, self.pages, page, theirs)
             # A copy of another worker's channel would hide the supervisor's end from it.
-            for end in (ours, *self._wake, *(process.channel for process in self.processes)):
+            for end in (ours, *self._ends()):
                 end.close()
-            self._former_is_past()
+            self._rollover = None
+            del self.resolver
             status = worker.run()
         finally:
             os._exit(status)
+
+    def _ends(self) -> list[socket.socket]:
+        """Give the sockets of the supervisor alone, which no child may hold open."""
+        builder = [] if self._rollover is None else [self._rollover.builder.end]
+        return [*self._wake, *builder, *(process.channel for process in self.processes)]
 
     def _promote(self, slot: Slot, process: Process) -> None:
         """Let a process that serves take its place in the slot, and its predecessor retire."""
@@ -364,12 +313,8 @@ class Supervisor:
             predecessor.kill_at = time.monotonic() + 2 * self.settings.shutdown_timeout_s + EXIT_MARGIN_S
         if slot.restarts or predecessor is not None:
             self._tell(logging.INFO, "worker_replaced", process, started_s=round(process.ready_at - process.forked_at, 3))
-        if process.generation == self.resolver.generation:
-            self._former_is_past()
-        if self._replacing is slot:
-            self._replacing = None
-            if not self._to_replace:
-                self._reloaded()
+        if self._rollover is not None:
+            self._rollover.ask(process)
         if not self._serving and all(found.current for found in self.slots):
             self._serving = True
             facts = {"version": version("regionresolver"), "pid": os.getpid(), "workers": self.workers}
@@ -383,9 +328,13 @@ class Supervisor:
             self._selector.unregister(process.channel)
         process.channel.close()
         process.page.free()
+        if self._rollover is not None:
+            self._rollover.died(process)
         slot = self.slots[process.slot_number]
         if process not in {slot.current, slot.starting}:
             return
+        if process is slot.current and slot in self._to_replace:
+            self._to_replace.remove(slot)
         was_successor = process is slot.starting
         slot.current, slot.starting = (slot.current, None) if was_successor else (None, slot.starting)
         if self._ending:
@@ -393,92 +342,107 @@ class Supervisor:
         slot.restarts += 1
         lived_s = time.monotonic() - process.ready_at if process.ready_at is not None else 0.0
         slot.quick_deaths = slot.quick_deaths + 1 if lived_s < HEALTHY_S else 0
-        self._postpone(slot)
+        slot.postpone()
         self._tell(
             logging.ERROR,
             "worker_died",
             process,
-            reason=_reason(status),
+            reason=reason(status),
             while_starting=process.ready_at is None,
             lived_s=round(lived_s, 3),
-            again_s=self._delay_s(slot),
+            again_s=slot.delay_s,
         )
-        if was_successor and self._replacing is slot:
-            self._successor_failed(slot)
-
-    def _postpone(self, slot: Slot) -> None:
-        slot.fill_at = time.monotonic() + self._delay_s(slot)
-
-    @staticmethod
-    def _delay_s(slot: Slot) -> float:
-        """Give the seconds before a slot is filled again: none after one death, doubled with each that follows quickly."""
-        if slot.quick_deaths <= 1:
-            return 0.0
-        return min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(slot.quick_deaths - 2, 32))
+        if was_successor and slot.current is not None:
+            self._to_replace.append(slot)  # its predecessor was asked to go
 
     # --- a new generation
 
     def _reload(self) -> None:
-        """Open data and policy anew, and plan a successor for every worker; a refusal changes nothing but the log."""
-        began = time.monotonic()
+        """Begin to build a new generation."""
+        serial = self._serial + 1
         self.notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         logs.event(_log, logging.INFO, "reloading")
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
-            resolver = self._open()
-        except RegionResolverError as error:
-            self._reload_failed(str(error))
+            timeout_s = self.settings.reload_timeout_s
+            builder = start(lambda: self.open_generation(serial), timeout_s, self._ends())
+        except OSError as error:
+            self._reload_failed("the system has no process to build it in", logs.describe(error))
             return
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._rollover = Rollover(builder, builder.kill_at, [])
+        self._selector.register(builder.end, selectors.EVENT_READ, lambda: self._hear_builder(builder))
+
+    def _hear_builder(self, builder: Builder) -> None:
+        if not builder.hear():
+            self._selector.unregister(builder.end)
+
+    def _go_on(self, rollover: Rollover) -> None:
+        """Take the next step, when it is time for it."""
+        if rollover.resolver is None:
+            if rollover.builder.has_ended():
+                self._built(rollover, rollover.builder)
+        elif rollover.fault is not None:
+            self._reload_failed(rollover.fault)
+        elif not rollover.is_decided:
+            name = rollover.resolver.generation
+            if all(slot.current is not None and slot.current.prepared == name for slot in self.slots):
+                self._decide(rollover, rollover.resolver)
+        elif all(found.generation == self.resolver.generation for found in self._lasting):
+            self._reloaded(rollover)
+        elif time.monotonic() > rollover.deadline:
+            for process in self._lasting:
+                if process.generation != self.resolver.generation:
+                    process.kill()
+
+    @property
+    def _lasting(self) -> list[Process]:
+        """Who serves, and who is about to; without those who only finish what they have in hand."""
+        return [process for slot in self.slots for process in (slot.current, slot.starting) if process is not None]
+
+    def _built(self, rollover: Rollover, builder: Builder) -> None:
+        """Take what the builder has made: open it here, for the workers to come, and let those there are open it."""
+        with suppress(KeyError):
+            self._selector.unregister(builder.end)
+        builder.end.close()
+        outcome = builder.outcome
+        if not isinstance(outcome, Parcel):
+            if outcome is not None:
+                self._reload_failed(outcome.detail, outcome.described)
+            return
+        try:
+            resolver = unpack(outcome)
         except Exception as error:  # noqa: BLE001 - whatever it is, the old generation serves on
-            self._reload_failed("an unexpected error", error)
+            self._reload_failed("the new generation cannot be opened", logs.describe(error))
             return
-        self._former, self.resolver, self._reload_began = self.resolver, resolver, began
+        self._serial = resolver.serial
+        self._tell_warnings(resolver)
+        rollover.prepare(resolver, outcome, [slot.current for slot in self.slots if slot.current is not None])
+
+    def _decide(self, rollover: Rollover, resolver: Resolver) -> None:
+        """Make the new generation that of the service."""
+        self.resolver = resolver
+        rollover.decide(self.processes)
         self._share_memory()
-        self._to_replace = list(self.slots)
 
-    def _open(self) -> Resolver:
-        resolver = self.open_generation()
-        for warning in resolver.warnings:
-            logs.event(_log, logging.WARNING, "generation_warning", data=resolver.generation, detail=warning)
-        return resolver
-
-    def _replace_next(self) -> None:
-        """Start the next successor, when there is a page for it; one that starts with the generation anyway will do."""
-        slot = self._to_replace[0]
-        if slot.starting is None and time.monotonic() >= slot.fill_at:
-            self._fork(slot)
-        if slot.starting is not None and slot.starting.generation == self.resolver.generation:
-            self._replacing = self._to_replace.pop(0)
-
-    def _successor_failed(self, slot: Slot) -> None:
-        """Go back to the former generation when no worker has served the new one; else try again."""
-        self._replacing = None
-        if self._former is None:
-            self._to_replace.insert(0, slot)
-            return
-        refused, self.resolver, self._former = self.resolver, self._former, None
-        self._to_replace.clear()
-        for process in self.processes:
-            if process.generation == refused.generation:  # in the place of one that died meanwhile
-                os.kill(process.pid, signal.SIGKILL)
-        _discard(refused)
-        self._reload_failed("no worker starts with the new generation")
-
-    def _former_is_past(self) -> None:
-        if self._former is not None:
-            _discard(self._former)
-            self._former = None
-
-    def _reloaded(self) -> None:
-        if self._reload_began is None:  # one worker was replaced at its own wish
-            return
-        took_s, self._reload_began = round(time.monotonic() - self._reload_began, 3), None
+    def _reloaded(self, rollover: Rollover) -> None:
+        took_s, self._rollover = round(time.monotonic() - rollover.began, 3), None
         logs.event(_log, logging.INFO, "reloaded", data=self.resolver.generation, took_s=took_s)
         self.notifier.tell("READY=1", f"STATUS=serving generation {self.resolver.generation}")
 
-    def _reload_failed(self, detail: str, error: Exception | None = None) -> None:
-        self._reload_began = None
-        logs.event(_log, logging.ERROR, "reload_failed", error, detail=detail, data=self.resolver.generation)
+    def _reload_failed(self, detail: str, described: Mapping[str, object] | None = None) -> None:
+        if self._rollover is not None:
+            self._rollover.give_up(self.processes)
+            self._rollover = None
+        fields = {"detail": detail, "data": self.resolver.generation} | dict(described or {})
+        _log.error("reload_failed", extra={"fields": fields})
         self.notifier.tell("READY=1", f"STATUS=reload failed, still serving generation {self.resolver.generation}")
+
+    @staticmethod
+    def _tell_warnings(resolver: Resolver) -> None:
+        for warning in resolver.warnings:
+            logs.event(_log, logging.WARNING, "generation_warning", data=resolver.generation, detail=warning)
 
     # --- the end
 
@@ -493,6 +457,8 @@ class Supervisor:
         delay_s = 0.0 if self._hurried else settings.drain_delay_s
         if not self._ending:
             self._ending = True
+            if self._rollover is not None:
+                self._rollover.builder.kill()
             logs.event(_log, logging.INFO, "draining", signal=received.name, delay_s=delay_s)
             self.notifier.tell("STOPPING=1", f"STATUS=draining for {delay_s:g} s")
             self.listeners.close()  # the workers hold theirs; the last to close each queue must be one that reads it

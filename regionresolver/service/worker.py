@@ -1,7 +1,6 @@
 """One worker: a forked process that serves until its supervisor tells it how to end, or is gone.
 
-The channel between the two is a pair of connected sockets, a message a packet: the worker reports `Report`s, the
-supervisor sends `Command`s. Its end tells each that the other has gone. A worker ignores the signals that a terminal
+It reports to its supervisor, and does what that commands, over a `channel`. A worker ignores the signals that a terminal
 sends to all processes in the foreground: what they mean is the supervisor's to decide. SIGTERM, sent to one worker alone,
 asks the supervisor for a successor.
 """
@@ -13,17 +12,18 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 
 import uvloop
 
 from regionresolver.resolver import Resolver
-from regionresolver.service import logs
+from regionresolver.service import channel, logs
 from regionresolver.service.app import make_app
+from regionresolver.service.channel import Command, Report
 from regionresolver.service.pages import Pages, State, WorkerPage
 from regionresolver.service.server import Acceptor, serving
 from regionresolver.service.sockets import Listeners
 from regionresolver.service.state import STATE, ServiceState
+from regionresolver.service.successor import Successor
 from regionresolver.settings import Settings
 
 HEARTBEAT_S = 0.5
@@ -34,34 +34,12 @@ ATTENDED_S = 2.0
 # How long a client between two requests gets to ask once more when the service ends without a drain delay.
 IDLE_GRACE_S = 1.0
 
-MESSAGE_BYTES = 64
-
 _log = logging.getLogger("regionresolver.service")
 
 
-class Command(Enum):
-    """What a supervisor tells a worker."""
-
-    RETIRE = b"retire"
-    """A successor serves: take no more connections, finish, exit."""
-    DRAIN = b"drain"
-    """The service ends: not ready any more, serve for the drain delay, then finish and exit."""
-    HURRY = b"hurry"
-    """The same without the delay."""
-
-
-class Report(Enum):
-    """What a worker tells its supervisor."""
-
-    READY = b"ready"
-    """It serves."""
-    REPLACE = b"replace"
-    """It was asked to go."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Worker:
-    """What a worker is made of; all of it from before the fork."""
+    """What a worker is made of; all of it from before the fork. `resolver` is its first generation, until it serves."""
 
     resolver: Resolver
     settings: Settings
@@ -86,24 +64,24 @@ class Worker:
     async def serve(self) -> None:
         """Serve until the supervisor tells otherwise."""
         app = make_app(self.resolver, self.settings, self.page)
+        del self.resolver  # a later generation takes its place, and then nothing may hold it
         loop = asyncio.get_running_loop()
         async with serving(app, self.settings, self.listeners.of(self.page.worker)) as acceptor:
             beating = loop.create_task(self._beat())
             attending = loop.create_task(self._attend_queues(acceptor))
-            end = _End(self, app[STATE], acceptor, attending, asyncio.Event())
-            loop.add_reader(self.channel, end.hear)
+            hearing = _Hearing(
+                self, _End(self, app[STATE], acceptor, attending, asyncio.Event()), Successor(app[STATE], self._report)
+            )
+            loop.add_reader(self.channel, hearing.hear)
             loop.add_signal_handler(signal.SIGTERM, self._report, Report.REPLACE)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             self.page.state = State.SERVING
             self._report(Report.READY)
-            await end.come.wait()
+            await hearing.end.come.wait()
         beating.cancel()
 
-    def _report(self, report: Report) -> None:
-        try:
-            self.channel.send(report.value)
-        except OSError:
-            return  # the supervisor is gone, which the channel's end tells
+    def _report(self, report: Report, generation: str = "") -> None:
+        channel.send(self.channel, f"{report.value.decode()} {generation}".rstrip().encode())
 
     async def _beat(self) -> None:
         while True:
@@ -127,6 +105,36 @@ class Worker:
 
 
 @dataclass(slots=True)
+class _Hearing:
+    """Does what the supervisor says."""
+
+    worker: Worker
+    end: "_End"
+    successor: Successor
+
+    def hear(self) -> None:
+        """Read the channel; without a supervisor, end soon: the next one needs the port."""
+        found = channel.receive(self.worker.channel)
+        if found is None:
+            return
+        message, descriptors = found
+        match Command(message) if message else None:
+            case None:
+                asyncio.get_running_loop().remove_reader(self.worker.channel)
+                page = self.worker.page
+                logs.event(_log, logging.ERROR, "supervisor_gone", worker=page.worker, pid=page.pid)
+                self.end.begin(Command.HURRY)
+            case Command.PREPARE:
+                self.successor.prepare(descriptors)
+            case Command.SWAP:
+                self.successor.swap()
+            case Command.FORGET:
+                self.successor.forget()
+            case command:
+                self.end.begin(command)
+
+
+@dataclass(slots=True)
 class _End:
     """How a worker ends. `come` is set when it shall take no more connections."""
 
@@ -136,21 +144,8 @@ class _End:
     attending: asyncio.Task[None]
     come: asyncio.Event
 
-    def hear(self) -> None:
-        """Read the channel, and do as it says; without a supervisor, end soon: the next one needs the port."""
-        loop = asyncio.get_running_loop()
-        try:
-            message = self.worker.channel.recv(MESSAGE_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            message = b""
-        if not message:
-            loop.remove_reader(self.worker.channel)
-            logs.event(_log, logging.ERROR, "supervisor_gone", worker=self.state.page.worker, pid=self.state.page.pid)
-        self._begin(Command(message) if message else Command.HURRY)
-
-    def _begin(self, command: Command) -> None:
+    def begin(self, command: Command) -> None:
+        """Begin to end, or be quicker about it."""
         settings, now = self.worker.settings, time.monotonic()
         self.state.end_connections()
         self.state.page.state = State.ENDING

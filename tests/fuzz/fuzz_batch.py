@@ -15,7 +15,7 @@ from regionresolver.service.batch_answers import Batch
 from regionresolver.service.pages import Pages
 from regionresolver.service.problems import ProblemError
 from regionresolver.service.protocol import compose
-from regionresolver.service.state import ServiceState
+from regionresolver.service.state import Generation, ServiceState
 from regionresolver.settings import Settings
 from tests.fuzz import fuzz_ping
 from tests.fuzz.engine import main
@@ -34,7 +34,7 @@ def states() -> tuple[ServiceState, ServiceState]:
     page = Pages(1).take(0, 0)
     assert page is not None
     resolver = Resolver.open()
-    plain = ServiceState(resolver, Settings(body_limit_bytes=LIMIT), page)
+    plain = ServiceState(Generation.of(resolver), Settings(body_limit_bytes=LIMIT), page)
     return replace(plain, texts=Texts(resolver.engine, compose)), plain
 
 
