@@ -138,3 +138,15 @@ class InvalidPlmnError(PingError):
     code = "PLMN_INVALID"
     status = 422
     title = "Not a PLMN"
+
+
+class LoadError(RegionResolverError):
+    """A load test that cannot be run: its plan, its files or its target cannot be used."""
+
+    code = "LOAD_INVALID"
+
+
+class UnreachableError(RegionResolverError):
+    """Nobody answers where a load test was to go."""
+
+    code = "TARGET_UNREACHABLE"

@@ -1,7 +1,7 @@
 """The rooms and which way imports may point: any other edge fails here.
 
-cli -> service -> resolver -> {policy, index} -> sources -> {model, errors}. `_fastpath` is a leaf, and is imported
-by resolver, index, policy and the modules of service that answer by compiled code (COMPILED). The shipped data files are
+cli -> {service, load} -> resolver -> {policy, index} -> sources -> {model, errors}. `_fastpath` is a leaf, and is imported
+by resolver, index, policy, load and the modules of service that answer by compiled code (COMPILED). The shipped data files are
 read by the room that owns their format.
 """
 
@@ -29,7 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "resolver": {"policy", "index", "sources", "model", "errors", "data", "_fastpath"},
     "service": {"resolver", "model", "errors", "settings", "service.compiled"},
     "service.compiled": {"service", "resolver", "model", "errors", "settings", "_fastpath"},
-    "cli": {"service", "resolver", "policy", "index", "sources", "model", "errors", "settings", "data"},
+    "load": {"resolver", "sources", "model", "errors", "_fastpath"},
+    "cli": {"load", "service", "resolver", "policy", "index", "sources", "model", "errors", "settings", "data"},
     "regionresolver": {"resolver", "model", "errors", "cli"},
 }
 

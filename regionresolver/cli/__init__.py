@@ -9,12 +9,12 @@ import re
 import click
 
 from regionresolver.cli.lazy import LazyGroup
-from regionresolver.errors import PingError, RegionResolverError, SettingsError
+from regionresolver.errors import LoadError, PingError, RegionResolverError, SettingsError
 
 FAILED = 1
 USAGE = 2
 
-COMMANDS = ("serve", "lookup", "decide", "log", "plmn", "policy", "catalogue", "db", "index", "config")
+COMMANDS = ("serve", "lookup", "decide", "log", "plmn", "policy", "catalogue", "db", "index", "load", "config")
 
 
 # An IMSI, or the part of one behind a separator: click repeats what it does not understand.
@@ -30,7 +30,7 @@ class CommandLine(LazyGroup):
             return super().invoke(ctx)
         except RegionResolverError as error:
             click.echo(f"regionresolver: error: {' '.join(str(error).split())}", err=True)
-            ctx.exit(USAGE if isinstance(error, SettingsError | PingError) else FAILED)
+            ctx.exit(USAGE if isinstance(error, SettingsError | PingError | LoadError) else FAILED)
         except click.UsageError as error:
             raise click.UsageError(_LONG_NUMBER.sub("[digits]", error.format_message()), error.ctx) from None
 
