@@ -922,7 +922,7 @@ cdef class Client:
         """
         cdef char out[65536]
         cdef size_t size = 0
-        cdef int i
+        cdef int _nth
         cdef uint32_t request
         cdef Asked* asked
         cdef int64_t late_ns = 0
@@ -937,7 +937,7 @@ cdef class Client:
             count = <int>min(<uint64_t>count, self._requests_max - self._totals.planned)
             self._totals.planned += count
             self._totals.counted_planned += count if now_ns >= self._count_from_ns else 0
-        for i in range(count):
+        for _nth in range(count):
             request = self._next_request
             self._next_request = request + 1 if request + 1 < self._requests else 0
             asked = &c.asked[(c.first + c.under_way) % self._pipeline]
@@ -1173,13 +1173,13 @@ cdef class Client:
 
     cdef void _sweep(self, int64_t now_ns) noexcept nogil:
         """Tell the phase; of some connections, those without: connect again, and those that wait too long: give up."""
-        cdef int i
+        cdef int _nth
         cdef Connection* c
         if now_ns >= self._end_ns or self._totals.planned >= self._requests_max:
             self._phase = DRAINING
         elif now_ns >= self._count_from_ns:
             self._phase = COUNTING
-        for i in range(min(self._count, SWEPT_AT_ONCE)):
+        for _nth in range(min(self._count, SWEPT_AT_ONCE)):
             c = &self._connections[self._swept]
             self._swept = (self._swept + 1) % self._count
             if c.socket < 0:

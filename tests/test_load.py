@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -303,20 +302,23 @@ def test_verdicts() -> None:
     assert "--core" in judge(starved).reasons[1]
 
 
-def test_a_generator_without_a_processor_withholds(floor: Floor) -> None:
-    """Two generators and a server on one processor: what they measure is each other, and they say so."""
-    allowed = sorted(os.sched_getaffinity(0))
-    plan = Plan(floor.target, **QUICK | {"rate": 3000, "duration_s": 1.0, "core": allowed[0]})
-    other = subprocess.Popen([sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{allowed[0]}}})\nwhile True: pass"])
-    try:
-        report = run(plan)
-    finally:
-        other.kill()
-        other.wait()
-    assert report.verdict == "withheld"
-    assert report.latency["p99"].us is None
-    assert report.own.starved_share > 0.1
-    assert any("--core" in reason for reason in report.reasons)
+def test_a_generator_that_is_held_up_withholds(floor: Floor) -> None:
+    """Stopped for two thirds of the time, it knows that the latencies which it sees are its own."""
+    flags = ["--rate", "500", "--duration", "1.5", "--warm-up", "0", "--self-test", "0", "--json", "-"]
+    command = [sys.executable, "-m", "regionresolver", "load", floor.target, *flags]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None:
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.1)
+    out, err = process.communicate()
+    document = json.loads(out)
+    assert process.returncode == 3
+    assert document["verdict"] == "withheld"
+    assert document["latency"]["p90"]["us"] is None
+    assert "withheld" in document["reasons"][0]
+    assert b"withheld: at least" in err
 
 
 def test_wrong_answers_are_told_by_line_and_member(tmp_path: Path) -> None:
