@@ -28,6 +28,7 @@ cdef struct Answer:
     uint8_t serving_length
     uint8_t home_length
 
+cdef int64_t now_ns() noexcept nogil
 cpdef int64_t now_us() noexcept nogil
 
 
@@ -74,6 +75,8 @@ cdef class Engine:
     cdef void answer(
         self, const Signals* signals, Facts* facts, PolicyTable table, int64_t at_us, Answer* out
     ) noexcept nogil
+    # Count a decision as of now that was made by `answer`.
+    cdef void count(self, const Answer* answer) noexcept nogil
     # An answer that was made without a Decided, as one.
     cdef Decided told(self, const Signals* signals, const Answer* answer, PolicyTable table, int64_t at_us, str lang)
     cdef PolicyTable _table_of(self, int64_t at_us)

@@ -23,8 +23,8 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from _fastpath.address cimport Canonical, parse_text
 from _fastpath.digit_trie cimport ParsedPlmn, Plmn, plmn_from_text
 from _fastpath.fusion cimport INVALID, NON_GEOGRAPHIC, NOT_FOUND, OK, RESERVED, UNASSIGNED, PlmnFacts
-from _fastpath.policy_table cimport DENY, NO_RULE
-from _fastpath.tally cimport count
+from _fastpath.policy_table cimport NO_RULE
+from _fastpath.tally cimport count_decision, count_resolution
 
 cdef extern from "Python.h":
     bint PyUnicode_IS_ASCII(object text)
@@ -40,11 +40,16 @@ MAX_FIELD_CHARACTERS = FIELD_CHARACTERS_MAX
 cdef tuple NO_ARGUMENTS = ()
 
 
-cpdef int64_t now_us() noexcept nogil:
-    """Read the clock: the only place that does. Microseconds since the epoch."""
+cdef int64_t now_ns() noexcept nogil:
+    """Read the clock: the only place that does. Nanoseconds since the epoch."""
     cdef timespec now
     clock_gettime(CLOCK_REALTIME, &now)
-    return <int64_t>now.tv_sec * 1000000 + now.tv_nsec // 1000
+    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+
+
+cpdef int64_t now_us() noexcept nogil:
+    """Give the present instant in microseconds since the epoch."""
+    return now_ns() // 1000
 
 
 cdef inline bint is_plain(object field) noexcept:
@@ -189,7 +194,7 @@ cdef class Engine:
     `decided` is the class of the answers, a subclass of Decided; `words`, which puts ids into words, is kept for it.
     `table_at(us)` gives the PolicyTable of an instant in microseconds; it is called when the present one has run out.
     `instant_us(at)` gives the microseconds of an instant that a ping is to be decided at. `decide_odd(engine, **fields)` answers
-    what is not plain. `tally` counts the decisions as of now; those as of a given instant are replays, and are not counted.
+    what is not plain. `tally` counts what is asked as of now, and no replay of a given instant.
     `overrides` (None: there are none) are numbered on behind the values of the index and of the PLMN table.
     """
 
@@ -258,7 +263,7 @@ cdef class Engine:
         decided._at_us = now_us() if at is None else self._instant_us(at)
         self._finish(decided, &facts)
         if at is None:
-            count(self._tally, decided._answer.verdict.effect == DENY)
+            self.count(&decided._answer)
         return decided
 
     def decide_parsed(
@@ -284,7 +289,7 @@ cdef class Engine:
         decided._at_us = now_us() if at_us is None else at_us
         self._finish(decided, &asked)
         if at_us is None:
-            count(self._tally, decided._answer.verdict.effect == DENY)
+            self.count(&decided._answer)
         return decided
 
     def resolve_parsed(
@@ -295,6 +300,8 @@ cdef class Engine:
         cdef Decided decided = self._parsed(ip, ip_is_invalid, serving, serving_is_invalid, home, home_is_invalid)
         decided.notices = notices
         self.resolve(&decided._signals, now_us() if at_us is None else at_us, &decided._answer)
+        if at_us is None:
+            count_resolution(self._tally, &decided._answer.evidence, &decided._answer.resolution)
         return decided
 
     cdef Decided _parsed(
@@ -347,6 +354,9 @@ cdef class Engine:
         decided._signals, decided._answer = signals[0], answer[0]
         decided._table, decided._at_us, decided.lang = table, at_us, lang
         return decided
+
+    cdef void count(self, const Answer* answer) noexcept nogil:
+        count_decision(self._tally, &answer.evidence, &answer.resolution, &answer.verdict)
 
     cdef void answer(
         self, const Signals* signals, Facts* facts, PolicyTable table, int64_t at_us, Answer* out

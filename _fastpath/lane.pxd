@@ -14,6 +14,7 @@ cdef enum:
     BODY_BYTES_MAX = 16384
     REMEMBERED_BYTES_MAX = 1024
     DATE_BYTES = 29
+    EDGES_MAX = 32
 
 # What the scanner says of the bytes from a request's first one on.
 cdef enum Outcome:
@@ -63,6 +64,17 @@ cdef struct Remembered:
     Py_ssize_t size         # 0 without any
     Head head
 
+# What requests are counted in beside the lane's own counts; NULL until there is shared memory for it. A histogram is a word
+# for each edge, how many took at most so long and longer than the edge before; one for all longer ones; one for the
+# nanoseconds of all.
+cdef struct LaneCounters:
+    uint64_t* answered[ROUTES]
+    uint64_t* requests[ROUTES]
+    uint64_t* histograms[ROUTES]
+    uint64_t* declined
+    uint64_t edges_ns[EDGES_MAX]
+    uint32_t edge_count
+
 
 @cython.final
 cdef class Lane:
@@ -72,14 +84,19 @@ cdef class Lane:
     cdef Py_ssize_t _body_limit
     cdef Remembered _remembered
     cdef uint64_t[4] _random
+    cdef uint64_t[ROUTES] _fresh        # answered and not counted yet
     cdef uint64_t[ROUTES] _answered
     cdef uint64_t[REASONS] _declined
+    cdef LaneCounters _counters
     cdef char[DATE_BYTES] _date
+    cdef tuple _held
     cdef public double idle_deadline
     cdef public bint is_draining
 
     cdef int _scan(self, const char* text, Py_ssize_t length, Head* out) noexcept nogil
     cdef int _answer_one(self, const Head* head, const char* body, int64_t at_us)
+    cdef void _count_answers(self, int64_t began_ns) noexcept nogil
+    cdef void _count_declined(self, uint8_t reason) noexcept nogil
     cdef void _write(self, const Head* head, const Ping* ping, const Composed* composed) noexcept nogil
 
 

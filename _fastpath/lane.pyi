@@ -1,7 +1,9 @@
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Self, final
 
 from typing_extensions import disjoint_base
 
+from _fastpath.tally import Counters
 from _fastpath.texts import Texts
 
 MORE_TO_COME: Final[int]
@@ -22,6 +24,14 @@ class Lane:
     def texts(self) -> Texts: ...
     def use(self, texts: Texts) -> None: ...
     def set_date(self, date: bytes) -> None: ...
+    def count_in(
+        self,
+        answered: Sequence[Counters],
+        requests: Sequence[Counters],
+        histograms: Sequence[Counters],
+        declined: Counters,
+        edges_ns: Iterable[int],
+    ) -> None: ...
     def counts(self) -> tuple[dict[str, int], dict[str, int]]: ...
 
 @disjoint_base

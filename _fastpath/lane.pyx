@@ -31,8 +31,9 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from _fastpath.engine cimport now_us
+from _fastpath.engine cimport now_ns
 from _fastpath.ping cimport Ping, ping_from_json, ping_from_query
+from _fastpath.tally cimport Counters, add
 from _fastpath.texts cimport LANG_BYTES_MAX
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -46,6 +47,7 @@ cdef enum:
     ANSWER_BYTES_MAX = 20480
     OUT_BYTES = 131072
     RANDOM_SEED_BYTES = 32
+    LONGEST_S = 60
     REQUEST_ID_DIGITS = 32
 
 # How far a part of a head could be read.
@@ -415,8 +417,71 @@ cdef class Lane:
             raise ValueError("a date has 29 bytes")
         memcpy(self._date, PyBytes_AS_STRING(date), DATE_BYTES)
 
+    def count_in(self, answered, requests, histograms, Counters declined not None, edges_ns):
+        """Count in these words too from now on, which go on from what they hold.
+
+        `answered`, `requests` and `histograms` have Counters for each of ROUTE_WORDS: one word, one word, and a histogram
+        over the edges, in nanoseconds; `declined` has a word for each of REASON_WORDS but the first. Raises ValueError for too
+        few words, or too many edges.
+        """
+        cdef LaneCounters counters
+        cdef Counters words
+        cdef list edges = list(edges_ns)
+        cdef int i
+        memset(&counters, 0, sizeof(LaneCounters))
+        held = (*answered, *requests, *histograms, declined)
+        least = (*(1,) * (2 * ROUTES), *(len(edges) + 2,) * ROUTES, REASONS - 1)
+        if len(edges) > EDGES_MAX or len(held) != len(least):
+            raise ValueError("too many edges, or not every route has its words")
+        for i in range(len(held)):
+            words = held[i]
+            if words.count < <Py_ssize_t>least[i]:
+                raise ValueError("too few words to count in")
+            if i < ROUTES:
+                counters.answered[i] = words._words
+            elif i < 2 * ROUTES:
+                counters.requests[i - ROUTES] = words._words
+            elif i < 3 * ROUTES:
+                counters.histograms[i - 2 * ROUTES] = words._words
+            else:
+                counters.declined = words._words
+        counters.edge_count = <uint32_t>len(edges)
+        for i in range(len(edges)):
+            counters.edges_ns[i] = edges[i]
+        self._counters, self._held = counters, held
+
+    cdef void _count_answers(self, int64_t began_ns) noexcept nogil:
+        """Count what a segment was answered with; each of its answers took as long as all of them.
+
+        The clock is the calendar's, which was read already for the decisions: when it was set meanwhile, no time has passed.
+        """
+        cdef int64_t took_ns = now_ns() - began_ns if self._counters.declined != NULL else 0
+        cdef uint64_t count
+        cdef uint32_t edge = 0
+        cdef int i
+        if not 0 <= took_ns < <int64_t>LONGEST_S * 1000000000:
+            took_ns = 0
+        while edge < self._counters.edge_count and self._counters.edges_ns[edge] < <uint64_t>took_ns:
+            edge += 1
+        for i in range(ROUTES):
+            count = self._fresh[i]
+            if count == 0:
+                continue
+            self._fresh[i] = 0
+            self._answered[i] += count
+            if self._counters.declined != NULL:
+                add(self._counters.answered[i], count)
+                add(self._counters.requests[i], count)
+                add(&self._counters.histograms[i][edge], count)
+                add(&self._counters.histograms[i][self._counters.edge_count + 1], count * <uint64_t>took_ns)
+
+    cdef void _count_declined(self, uint8_t reason) noexcept nogil:
+        self._declined[reason] += 1
+        if self._counters.declined != NULL and reason != PLAIN:
+            add(&self._counters.declined[reason - 1], 1)
+
     def counts(self):
-        """Return how many requests were answered, by route, and how many declined, by reason."""
+        """Return how many requests this lane has answered, by route, and how many declined, by reason."""
         cdef int i
         answered = {ROUTE_WORDS[i]: self._answered[i] for i in range(ROUTES)}
         return answered, {REASON_WORDS[i]: self._declined[i] for i in range(1, REASONS)}
@@ -459,7 +524,7 @@ cdef class Lane:
         if composed == NULL:
             return FAULT
         self._write(head, &ping, composed)
-        self._answered[head.route] += 1
+        self._fresh[head.route] += 1
         return PLAIN
 
     cdef void _write(self, const Head* head, const Ping* ping, const Composed* composed) noexcept nogil:
@@ -525,7 +590,8 @@ cdef class LaneConnection:
         cdef const char* text = PyBytes_AS_STRING(received)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(received), at = 0, whole = 0
         cdef int outcome = MORE
-        cdef int64_t at_us = now_us()
+        cdef int64_t began_ns = now_ns()
+        cdef int64_t at_us = began_ns // 1000
         cdef Head head
         while at < size:
             whole = 0
@@ -554,13 +620,14 @@ cdef class LaneConnection:
             if outcome == ODD:
                 whole = head.head_bytes + <Py_ssize_t>head.body_bytes
             if outcome != MORE:
-                lane._declined[head.reason] += 1
+                lane._count_declined(head.reason)
             break
         if at:
             self.has_asked = True
             self.deadline = lane.idle_deadline
             if lane._used:
                 self._flush()
+            lane._count_answers(began_ns)
         if at < size:
             self.left_over(received, at, outcome, whole)
         return 0

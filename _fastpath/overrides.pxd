@@ -6,22 +6,17 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from _fastpath.address cimport Address
 from _fastpath.digit_trie cimport DigitTrie, Plmn
 from _fastpath.prefix_trie cimport PrefixTrie
+from _fastpath.tally cimport Counters
 
 # One override. `parent` is the number of the next wider one, which speaks when this one has expired; 0 without.
-# `digits` and `exact` are for a PLMN: the length of the prefix, and whether an MNC of two digits must be known to be one.
+# `place` is that of its counter. `digits` and `exact` are for a PLMN: the length of the prefix, and whether an MNC of two
+# digits must be known to be one.
 cdef struct OverrideRow:
     int64_t expires_us
     uint32_t parent
+    uint32_t place
     uint8_t digits
     uint8_t exact
-
-
-@cython.final
-cdef class HitCounters:
-    cdef Py_buffer _view
-    cdef bint _is_held
-    cdef uint64_t* _counts
-    cdef readonly Py_ssize_t count
 
 
 @cython.final
@@ -30,7 +25,7 @@ cdef class Overrides:
     cdef DigitTrie _plmns
     cdef OverrideRow* _rows
     cdef uint64_t* _counts
-    cdef readonly HitCounters counters
+    cdef readonly Counters counters
     cdef readonly uint32_t network_count
     cdef readonly uint32_t plmn_count
     # The number, from 1, of the override that speaks for an address at an instant; 0 without one. Counts nothing.

@@ -8,70 +8,27 @@ most specific override that has not expired at the instant that the caller names
 A trie is built once and knows nothing of time. So a search ends at the most specific override and goes on to its parent
 while the one at hand has expired; rows stand behind their parents, so that way ends.
 
-The hits lie in a `HitCounters`: 64-bit additions in whatever writable memory it was given, each a load and a store of its
-own. Several threads at once may lose a hit of each other's, and nothing worse. All else never changes once it is made.
+The hits lie in `Counters` (`_fastpath/tally`), of which each override has its place: overrides are numbered anew by each
+generation, and their words go on. Several threads at once may lose a hit of each other's, and nothing worse. All else never
+changes once it is made.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 from _fastpath.address cimport Address, Canonical
 from _fastpath.digit_trie cimport ParsedPlmn
-
-cdef extern from * nogil:
-    """
-    #define hits_of(count) __atomic_load_n((count), __ATOMIC_RELAXED)
-    #define set_hits(count, hits) __atomic_store_n((count), (hits), __ATOMIC_RELAXED)
-    """
-    uint64_t hits_of(uint64_t* count)
-    void set_hits(uint64_t* count, uint64_t hits)
+from _fastpath.tally cimport Counters, add, word_of
 
 cdef enum:
     TWO_DIGIT_PREFIX = 5    # an MCC and an MNC of two digits
 
 
-cdef inline void add_hit(uint64_t* count) noexcept nogil:
-    set_hits(count, hits_of(count) + 1)
-
-
-@cython.final
-@cython.auto_pickle(False)
-cdef class HitCounters:
-    """64-bit counters in writable memory, one for each whole eight bytes of it; the buffer is held as long as this is.
-
-    Raises BufferError for memory that cannot be written, ValueError for memory that is not aligned to eight bytes.
-    """
-
-    def __cinit__(self, memory):
-        PyObject_GetBuffer(memory, &self._view, PyBUF_SIMPLE | PyBUF_WRITABLE)
-        self._is_held = True
-        if <uintptr_t>self._view.buf % sizeof(uint64_t):
-            raise ValueError("counters must lie at a multiple of eight bytes")
-        self._counts = <uint64_t*>self._view.buf
-        self.count = self._view.len // <Py_ssize_t>sizeof(uint64_t)
-
-    def __dealloc__(self):
-        if self._is_held:
-            PyBuffer_Release(&self._view)
-
-    def read(self):
-        """Return every count, as a list."""
-        cdef Py_ssize_t i
-        return [hits_of(&self._counts[i]) for i in range(self.count)]
-
-    def reset(self):
-        """Set every count to 0."""
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            set_hits(&self._counts[i], 0)
-
-
 @cython.final
 @cython.auto_pickle(False)
 cdef class Overrides:
-    """The overrides of one generation; the networks come first in the counters, the PLMNs behind them.
+    """The overrides of one generation; in the counters the networks come first, the PLMNs behind them, until `count_in`.
 
     A row is (end in microseconds since the epoch, parent) for a network and (end, parent, digits, exact) for a PLMN; it
     holds before its end. Raises ValueError for a parent that is not an earlier row of its kind, for a trie that speaks
@@ -80,19 +37,17 @@ cdef class Overrides:
 
     def __cinit__(
         self, PrefixTrie networks not None, DigitTrie plmns not None, list network_rows not None, list plmn_rows not None,
-        HitCounters counters not None,
+        Counters counters not None,
     ):
         cdef OverrideRow* row
         self.network_count, self.plmn_count = len(network_rows), len(plmn_rows)
         if networks.value_count > self.network_count + 1 or plmns.missing > self.plmn_count + 1:
             raise ValueError("a trie speaks of an override without a row")
-        if counters.count < self.network_count + self.plmn_count:
-            raise ValueError("each override needs its counter")
-        self._networks, self._plmns, self.counters = networks, plmns, counters
-        self._counts = counters._counts
+        self._networks, self._plmns = networks, plmns
         self._rows = <OverrideRow*>calloc(self.network_count + self.plmn_count + 1, sizeof(OverrideRow))
         if self._rows == NULL:
             raise MemoryError
+        self.count_in(counters, range(self.network_count + self.plmn_count))
         for number, (expires_us, parent) in enumerate(network_rows, 1):
             row = &self._rows[<Py_ssize_t>number - 1]
             row.expires_us, row.parent = expires_us, earlier(parent, number)
@@ -103,6 +58,21 @@ cdef class Overrides:
 
     def __dealloc__(self):
         free(self._rows)
+
+    def count_in(self, Counters counters not None, places):
+        """Count in these words from now on, each override in the word at its place. Raises ValueError for too few of either."""
+        cdef list listed = list(places)
+        cdef Py_ssize_t i
+        if len(listed) != self.network_count + self.plmn_count or not all(0 <= place < counters.count for place in listed):
+            raise ValueError("each override needs its counter")
+        for i in range(len(listed)):
+            self._rows[i].place = listed[i]
+        self.counters, self._counts = counters, counters._words
+
+    def hits(self):
+        """Return the hits of every override, in the order of their numbers."""
+        cdef uint32_t i
+        return [word_of(&self._counts[self._rows[i].place]) for i in range(self.network_count + self.plmn_count)]
 
     cdef uint32_t find_network(self, const Address* address, int64_t at_us) noexcept nogil:
         cdef uint32_t number
@@ -130,10 +100,10 @@ cdef class Overrides:
         return 0
 
     cdef void count_network(self, uint32_t number) noexcept nogil:
-        add_hit(&self._counts[number - 1])
+        add(&self._counts[self._rows[number - 1].place], 1)
 
     cdef void count_plmn(self, uint32_t number) noexcept nogil:
-        add_hit(&self._counts[self.network_count + number - 1])
+        add(&self._counts[self._rows[self.network_count + number - 1].place], 1)
 
     def network_at(self, Canonical address not None, int64_t at_us):
         """Return the number of the override that speaks for an address at an instant, 0 without one; counts nothing."""

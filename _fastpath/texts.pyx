@@ -15,8 +15,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from _fastpath.fusion cimport INVALID
-from _fastpath.policy_table cimport DENY
-from _fastpath.tally cimport count
+from _fastpath.tally cimport count_resolution
 
 cdef enum:
     # Texts that are kept: a power of two. About 60 bytes each, and what the texts have.
@@ -68,13 +67,17 @@ cdef class Texts:
         free(self._places)
 
     cdef const Composed* resolved(self, const Ping* ping, int64_t at_us):
-        """Resolve a ping and find the answer's text; NULL when it could not be composed."""
+        """Resolve a ping, count the resolution, and find the answer's text; NULL, and uncounted, when that failed."""
         cdef Answer answer
         cdef Key key
+        cdef const Composed* composed
         memset(&answer, 0, sizeof(Answer))
         memset(&key, 0, sizeof(Key))
         self.engine.resolve(&ping.signals, at_us, &answer)
-        return self._text_of(&key, ping, &answer, None, at_us)
+        composed = self._text_of(&key, ping, &answer, None, at_us)
+        if composed != NULL:
+            count_resolution(self.engine._tally, &answer.evidence, &answer.resolution)
+        return composed
 
     cdef const Composed* decided(self, Ping* ping, int64_t at_us):
         """Decide on a ping, count the decision, log it, and find the answer's text; NULL, and nothing of it, when that failed."""
@@ -97,7 +100,7 @@ cdef class Texts:
             memcpy(key.lang, ping.lang, ping.lang_bytes)
         composed = self._text_of(&key, ping, &answer, table, at_us)
         if composed != NULL:
-            count(self.engine._tally, answer.verdict.effect == DENY)
+            self.engine.count(&answer)
             if self.log is not None and self.log.wants(&answer.verdict):
                 # The ping's texts are JSON as they are: they have no escapes, and nothing that would need one.
                 self.log.note(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
+    from aiohttp import web
+
 ID = b"X-Request-Id: the-id\r\n"
 GET = b"GET /v1/resolve?ip=84.0.1.1 HTTP/1.1\r\nHost: a\r\n" + ID + b"\r\n"
 ODD = b"GET /version HTTP/1.1\r\nHost: a\r\n" + ID + b"\r\n"
@@ -715,7 +717,7 @@ def test_aiohttp_that_was_not_tested_is_not_relied_upon(version: str, *, is_test
 class Forgetful(Connection):
     """A handler whose aiohttp no longer says when an answer is written."""
 
-    def written(self, *, keep_alive: bool) -> None:
+    def written(self, request: web.BaseRequest, status: int, seconds: float, *, keep_alive: bool) -> None:
         return
 
 

@@ -12,14 +12,14 @@ import pytest
 
 from _fastpath.address import parse
 from _fastpath.digit_trie import DigitTrie, parse_plmn
-from _fastpath.overrides import HitCounters, Overrides
+from _fastpath.overrides import Overrides
+from _fastpath.tally import Counters
 from regionresolver import Conflict, Resolver, Signal, SignalStatus
 from regionresolver.errors import PolicyError
-from regionresolver.model import Override
 from regionresolver.policy import shipped_policy
 from regionresolver.policy.table import microseconds
 from regionresolver.resolver.documents import decision_document
-from regionresolver.resolver.extended import Extended, canonical_network, extend
+from regionresolver.resolver.extended import canonical_network, extend
 from regionresolver.resolver.overrides import OverrideTable, _network_trie
 from regionresolver.sources.catalogue import Catalogue
 from regionresolver.sources.extension import Extension
@@ -357,21 +357,21 @@ def test_without_overrides_there_is_nothing_to_read(tmp_path: Path) -> None:
         assert resolver.expired_overrides(NOW) == 0
 
 
-def test_counters_lie_in_any_writable_memory() -> None:
-    shared = array("Q", [7, 8, 9])
-    counters = HitCounters(shared)
-    assert (counters.count, counters.read()) == (3, [7, 8, 9])
-    override = Override("o", "plmn", "99940", ("CU",), "me", "why", None, 0.95)
-    table = OverrideTable(Extended(SHIPPED, plmns=(override,)), shared)
-    counters.reset()
-    assert list(shared) == [0, 0, 0]
-    shared[0] = 2**64 - 1
-    assert table.counters.read() == [2**64 - 1, 0, 0]
-    with pytest.raises(BufferError):
-        HitCounters(b"12345678")
-    with pytest.raises(ValueError, match="multiple of eight"):
-        HitCounters(memoryview(bytearray(17))[1:])
-    assert HitCounters(bytearray(0)).read() == []
+def test_hits_go_on_at_the_places_of_other_memory(tmp_path: Path) -> None:
+    with opened(tmp_path, network("203.0.113.0/24", "UA-43", id="lab"), plmn("999-40", '"CU"')) as resolver:
+        compiled = resolver._overrides.compiled if resolver._overrides else None
+        assert compiled is not None
+        words = array("Q", [0, 0, 0, 7])
+        compiled.count_in(Counters(words), [3, 1])
+        resolver.decide(ip="203.0.113.200", serving="99940")
+        assert list(words) == [0, 1, 0, 8]
+        assert compiled.hits() == [found.hits for found in resolver.overrides] == [8, 1]
+        for places in ([0], [0, 4], [0, -1], [0, 1, 2]):
+            with pytest.raises(ValueError, match="needs its counter"):
+                compiled.count_in(Counters(words), places)
+        compiled.count_in(Counters(words), [2, 2])
+        resolver.decide(ip="203.0.113.200", serving="99940")
+        assert list(words) == [0, 1, 2, 8]
 
 
 def test_tables_that_cannot_be_are_refused() -> None:
@@ -384,7 +384,7 @@ def test_tables_that_cannot_be_are_refused() -> None:
         ([(0, 0, 5, False)], bytearray(7), "needs its counter"),
     ):
         with pytest.raises(ValueError, match=words):
-            Overrides(networks, digits, [], rows, HitCounters(counters))
+            Overrides(networks, digits, [], rows, Counters(counters))
 
 
 # ---- the hard cases that a country-only database and a policy's own regions add

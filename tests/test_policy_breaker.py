@@ -454,3 +454,19 @@ async def test_the_service_checks_by_itself(city: Path, tmp_path: Path, monkeypa
                 while (await ask(client))["decision"] == "deny":
                     pass
         assert resolver.breaker.trip is not None
+
+
+def test_other_totals_begin_an_empty_window_and_leave_a_trip() -> None:
+    totals, others = Totals(), Totals()
+    found, _ = breaker(totals)
+    found.check(NOON)
+    totals.add(100, 40)
+    others.add(7, 7)
+    found.count_by(others)
+    others.add(3, 2)
+    found.check(NOON + SECOND)
+    assert (found.decided, found.denied, found.trip) == (3, 2, None)
+    others.add(10, 10)
+    assert found.check(NOON + 2 * SECOND) is Change.TRIPPED
+    found.count_by(totals)
+    assert found.trip is not None

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regionresolver.errors import ServeError
+from regionresolver.service import metrics
 from regionresolver.service.builder import reason
 from regionresolver.service.pages import Pages, State
 from regionresolver.service.sockets import listen_tcp, listen_unix, listening
@@ -452,8 +453,9 @@ def test_pages_have_one_owner_at_a_time_and_outlive_it() -> None:
     if pid == 0:
         first.pid = os.getpid()
         first.state = State.SERVING
-        first.count_in_flight(2)
-        first.count_in_flight(-1)
+        first.count(metrics.IN_FLIGHT, by=2)
+        first.count(metrics.IN_FLIGHT, by=-1)
+        first.count(metrics.RELOADS, "failed")
         os._exit(0)
     os.waitpid(pid, 0)
     assert (first.pid, first.state, first.in_flight) == (pid, State.SERVING, 1)
@@ -463,6 +465,8 @@ def test_pages_have_one_owner_at_a_time_and_outlive_it() -> None:
     first.free()
     assert (first.pid, first.in_flight) == (0, 0)
     assert pages.take(2, 0) is first
+    first.count(metrics.RELOADS, "failed")
+    assert list(pages.sums(metrics.RELOADS)) == [0, 2], "counts go on from the former owner's"
     assert time.time() * 1e6 - first.started_us < 10**7
 
 

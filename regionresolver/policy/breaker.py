@@ -140,6 +140,11 @@ class Breaker:
         self._mark()
         return change
 
+    def count_by(self, totals: Callable[[], tuple[int, int]]) -> None:
+        """Take the decisions and denials of all who share this breaker from here, with an empty window. A trip stays."""
+        self._totals = totals
+        self.begin_anew()
+
     def begin_anew(self) -> None:
         """Begin with an empty window: what was decided so far were no pings. A trip stays."""
         self._samples.clear()

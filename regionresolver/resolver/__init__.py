@@ -3,9 +3,20 @@
 from _fastpath.engine import MAX_FIELD_CHARACTERS
 from regionresolver.policy.breaker import Breaker, Change
 from regionresolver.policy.clock import now
+from regionresolver.resolver.counting import DecisionCounters
 from regionresolver.resolver.databases import embedded_database
 from regionresolver.resolver.decision import Decision
 from regionresolver.resolver.engine import Resolver
 from regionresolver.resolver.pings import parse_instant
 
-__all__ = ["MAX_FIELD_CHARACTERS", "Breaker", "Change", "Decision", "Resolver", "embedded_database", "now", "parse_instant"]
+__all__ = [
+    "MAX_FIELD_CHARACTERS",
+    "Breaker",
+    "Change",
+    "Decision",
+    "DecisionCounters",
+    "Resolver",
+    "embedded_database",
+    "now",
+    "parse_instant",
+]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -26,6 +26,7 @@ from regionresolver.policy.generations import FolderMarks
 from regionresolver.policy.rules import as_utf8
 from regionresolver.policy.served import Trust, open_policy
 from regionresolver.policy.table import from_microseconds, microseconds
+from regionresolver.resolver.counting import counted_regions
 from regionresolver.resolver.databases import Database, open_index
 from regionresolver.resolver.decision import Decision, Words
 from regionresolver.resolver.extended import open_catalogue
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from regionresolver.policy.generations import Activation
     from regionresolver.policy.served import ServedPolicy
     from regionresolver.policy.testing import Resolve, Signals
+    from regionresolver.resolver.counting import DecisionCounters
     from regionresolver.resolver.extended import Extended
 
 _generations = itertools.count(1)
@@ -105,6 +107,7 @@ class Resolver:
         self._overrides = OverrideTable(extended) if extended.overrides else None
         # No part refers to what refers to it: a generation that nobody uses any more is freed at once, its image too.
         tables = _Tables(self._compiled)
+        self._tally = Tally()
         self._engine = Engine(
             index.trie,
             DigitTrie(plmns.trie_rows()),
@@ -114,11 +117,11 @@ class Resolver:
             tables.at,
             _checked_us,
             _decide_odd,
-            tally := Tally(),
+            self._tally,
             self._overrides.compiled if self._overrides else None,
         )
         standing = _Standing(self._compiled, tables, self._engine)
-        self.breaker = Breaker(policy.guardrails.runtime_breaker, tally.read, standing.follow, _marks(served))
+        self.breaker = Breaker(policy.guardrails.runtime_breaker, self._tally.read, standing.follow, _marks(served))
         self._lookup = Lookup(index.trie, self._words.regions, _no_address)
         # The compiled methods themselves: those below, for readers and type checkers, would double the cost of a call.
         self.decide = self._engine.decide  # type: ignore[method-assign]
@@ -201,8 +204,25 @@ class Resolver:
         """
         return type(self)(self._index, self._extended, self._plmns, policy, self._vocabulary.any_regions)
 
+    @property
+    def rule_ids(self) -> tuple[str, ...]:
+        """The rules of the policy, by their positions."""
+        return tuple(rule.id for rule in self.policy.rules)
+
+    @cached_property
+    def counted_regions(self) -> tuple[str, ...]:
+        """The region codes that the policy speaks of: few enough to be counted one by one."""
+        return tuple(counted_regions(self.policy, self._compiled.names, self.catalogue, self._vocabulary.codes))
+
+    def count_in(self, counters: DecisionCounters) -> None:
+        """Count decisions, resolutions and overrides in this memory from now on, which goes on from what it holds."""
+        counters.take(self._tally, self._vocabulary.codes, self.rule_ids, self._overrides)
+
     def forget_counts(self) -> None:
-        """Count overrides and the breaker's decisions from now on: what was asked so far, by tests, were no pings."""
+        """Count overrides and the breaker's decisions from now on: what was asked so far, by tests, were no pings.
+
+        Words that were given by `count_in` go on.
+        """
         self.breaker.begin_anew()
         if self._overrides is not None:
             self._overrides.counters.reset()

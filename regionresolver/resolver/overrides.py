@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 
 from _fastpath.digit_trie import DigitTrie
 from _fastpath.image_builder import build
-from _fastpath.overrides import HitCounters, Overrides
+from _fastpath.overrides import Overrides
 from _fastpath.prefix_trie import PrefixTrie, seal
+from _fastpath.tally import Counters
 from regionresolver.model import OverrideHits
 from regionresolver.policy.table import microseconds
 from regionresolver.resolver.extended import holding, interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from _typeshed import WriteableBuffer
 
     from regionresolver.model import Override
     from regionresolver.resolver.extended import Extended
@@ -34,16 +33,12 @@ _LOW = (1 << 64) - 1
 
 
 class OverrideTable:
-    """The overrides of one generation, ready to be looked up, and their counters.
+    """The overrides of one generation, ready to be looked up; `counters` are this process's own."""
 
-    `counters` lie in `memory` (eight bytes an override, networks first), which may be shared with other processes;
-    None takes memory of this process.
-    """
-
-    def __init__(self, extended: Extended, memory: WriteableBuffer | None = None) -> None:
+    def __init__(self, extended: Extended) -> None:
         """Compile the overrides."""
         self.overrides = extended.overrides
-        self.counters = HitCounters(bytearray(_COUNTER_BYTES * len(self.overrides)) if memory is None else memory)
+        self.counters = Counters(bytearray(_COUNTER_BYTES * len(self.overrides)))
         networks = zip(extended.networks, holding(extended.networks), strict=True)
         plmns = zip(extended.plmns, holding(extended.plmns), strict=True)
         self.compiled = Overrides(
@@ -56,7 +51,7 @@ class OverrideTable:
 
     def hits(self) -> tuple[OverrideHits, ...]:
         """Return each override with the number of signals that it has spoken for, in the order of their numbers."""
-        return tuple(map(OverrideHits, self.overrides, self.counters.read()))
+        return tuple(map(OverrideHits, self.overrides, self.compiled.hits()))
 
 
 def _end_us(override: Override) -> int:

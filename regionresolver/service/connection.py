@@ -21,7 +21,9 @@ from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, LineTooLong
 from multidict import CIMultiDict
 
-from regionresolver.service import logs, request_id
+from regionresolver.service import logs, metrics, request_id
+from regionresolver.service.counting import count_answer, count_refusal
+from regionresolver.service.pages import WorkerPage
 from regionresolver.service.problems import (
     BAD_REQUEST,
     CONTENT_TYPE,
@@ -30,6 +32,7 @@ from regionresolver.service.problems import (
     INTERNAL,
     MAX_HEAD_BYTES,
     METHOD_UNKNOWN,
+    REQUEST_TIMEOUT,
     Handler,
     Problem,
     head_overdue,
@@ -75,13 +78,19 @@ class Connection(web.RequestHandler):
         "_head_timeout_s",
         "_heads_read",
         "_owner",
+        "_page",
         "_refused",
     )
 
     def __init__(
-        self, server: web.Server, settings: Settings, loop: asyncio.AbstractEventLoop, owner: Owner | None = None
+        self,
+        server: web.Server,
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+        owner: Owner | None = None,
+        page: WorkerPage | None = None,
     ) -> None:
-        """Serve the application behind `server` (an `AppRunner`'s) on one connection."""
+        """Serve the application behind `server` (an `AppRunner`'s) on one connection; count in `page`, if it is given."""
         super().__init__(
             server,
             loop=loop,
@@ -89,9 +98,10 @@ class Connection(web.RequestHandler):
             lingering_time=LINGER_S,
             auto_decompress=False,
             access_log=logging.getLogger(logs.ACCESS),
-            access_log_class=logs.AccessLog if owner is None else CompletionLog,
+            access_log_class=CompletionLog,
         )
         self._owner = owner
+        self._page = page
         self._clock = loop
         self._head_timeout_s = settings.head_timeout_s
         self._head_deadline: asyncio.TimerHandle | None = None
@@ -149,8 +159,10 @@ class Connection(web.RequestHandler):
         self._stop_deadline()
         self._head_deadline = self._clock.call_at(deadline, self._head_overdue)
 
-    def written(self, *, keep_alive: bool) -> None:
-        """Tell the owner that the answer to the request in hand is wholly written."""
+    def written(self, request: web.BaseRequest, status: int, seconds: float, *, keep_alive: bool) -> None:
+        """Count the answer to the request in hand, which is wholly written, and tell the owner."""
+        if self._page is not None:
+            count_answer(self._page, request, status, seconds)
         if self._owner is not None:
             self._owner.answered(keep_alive=keep_alive)
 
@@ -205,6 +217,7 @@ class Connection(web.RequestHandler):
         self._head_deadline = None
         if self._head_started and self.transport is not None:
             self.transport.write(problem_bytes(head_overdue(self._head_timeout_s)))
+            count_refusal(self._page, REQUEST_TIMEOUT.status)
         self.force_close()
 
     def _refuse_head(self) -> None:
@@ -213,6 +226,7 @@ class Connection(web.RequestHandler):
         self._stop_deadline()
         if self.transport is not None:
             self.transport.write(problem_bytes(HEAD_TOO_LARGE))
+            count_refusal(self._page, HEAD_TOO_LARGE.kind.status)
             if self.transport.can_write_eof():
                 self.transport.write_eof()
         self._head_deadline = self._clock.call_later(LINGER_S, self.force_close)
@@ -226,7 +240,7 @@ class CompletionLog(logs.AccessLog):
         if super().enabled:
             super().log(request, response, time)
         if isinstance(request.protocol, Connection):
-            request.protocol.written(keep_alive=bool(response.keep_alive))
+            request.protocol.written(request, response.status, time, keep_alive=bool(response.keep_alive))
 
     @property
     def enabled(self) -> bool:
@@ -259,11 +273,11 @@ async def note_request(request: web.Request, handler: Handler) -> web.StreamResp
         return await handler(request)
     page = request.app[STATE].page
     connection.head_read()
-    page.count_in_flight(1)
+    page.count(metrics.IN_FLIGHT)
     try:
         return await handler(request)
     finally:
-        page.count_in_flight(-1)
+        page.count(metrics.IN_FLIGHT, by=-1)
         connection.answered(body_read=request.content.is_eof())
 
 

@@ -143,15 +143,20 @@ class AiohttpScrubber(logging.Filter):
         return True
 
 
+def route_of(request: web.BaseRequest) -> str | None:
+    """Give the template of a request's path; None for a path that is none, and for what never was parsed."""
+    if isinstance(request, web.Request) and IDENTITY in request and request.match_info.route.resource is not None:
+        return request.match_info.route.resource.canonical
+    return None
+
+
 class AccessLog(AbstractAccessLogger):
     """One line a request: method, route (the template, for a path may hold an address), status and duration."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Log an answered request; `time` is in seconds."""
-        route = None
-        if isinstance(request, web.Request) and IDENTITY in request and request.match_info.route.resource is not None:
-            route = request.match_info.route.resource.canonical  # a request that was never parsed has no match_info
-        fields = {"method": request.method, "route": route, "status": response.status, "duration_ms": round(time * 1e3, 3)}
+        asked = {"method": request.method, "route": route_of(request)}
+        fields = {**asked, "status": response.status, "duration_ms": round(time * 1e3, 3)}
         identity = request.get(LOGGED_IDENTITY) or response.headers.get(HEADER)  # without the first it is one of our own
         self.logger.info("request", extra={"fields": fields | {"request_id": identity}})
 

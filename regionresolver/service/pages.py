@@ -1,18 +1,38 @@
-"""A page of shared memory per worker process: what a worker tells of itself, readable by all and outliving it.
+"""A page of shared memory per worker process: what a worker tells of itself and what it counts, readable by all, outliving it.
 
 The supervisor makes the pages before it forks; a page belongs to one process at a time, and then to the next that needs
 one. Its words are 64-bit, each written by its owner alone, so that no lock is needed. Words that count go on from where
-the former owner left them: the sum over all pages never falls when a worker dies.
+the former owner left them: the sum over all pages never falls when a worker dies. Gauges begin at 0 with each owner.
+
+    words 0 ...         `Word`: who the owner is and how it does
+    TOTALS_WORD ...     `metrics.TALLIES` times decisions and denials, for the breaker; see `WorkerPage.totals_of`
+    METRICS_WORD ...    the metrics of `service.metrics.TABLE`, in its order
+
+One page is the supervisor's own. Before the pages lie the names of series that only a run knows (`service.names`). All of
+it is one file in memory without a name, mapped by every process.
 """
 
 import mmap
+import os
 import time
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
+from functools import partial
 
-from regionresolver.resolver import now
+from regionresolver.resolver import DecisionCounters, Resolver, now
+from regionresolver.service import metrics, names
+from regionresolver.service.metrics import TABLE, TALLIES, Kind, Metric
 
-PAGE_BYTES = 4096
+TOTALS_WORD = 32
+METRICS_WORD = 64
+
 _WORD_BYTES = 8
+_BLOCK_BYTES = mmap.PAGESIZE
+_BLOCK_WORDS = _BLOCK_BYTES // _WORD_BYTES
+
+
+def _whole(size: int, block: int) -> int:
+    return -(-size // block) * block
 
 
 class State(IntEnum):
@@ -22,6 +42,7 @@ class State(IntEnum):
     STARTING = 1
     SERVING = 2
     ENDING = 3
+    SUPERVISING = 4
 
 
 class Word(IntEnum):
@@ -32,37 +53,112 @@ class Word(IntEnum):
     STATE = 2
     STARTED_US = 3
     HEARTBEAT_NS = 4
-    IN_FLIGHT = 5
-    RESTARTS = 6
+    RESTARTS = 5
 
 
 class WorkerPage:
-    """The words of one worker process."""
+    """The words of one process."""
 
-    def __init__(self, words: memoryview) -> None:
-        """Read and write `words`, 64-bit unsigned integers."""
+    def __init__(self, words: memoryview, pages: "Pages") -> None:
+        """Read and write `words`, 64-bit unsigned integers; `pages` are all of them."""
         self._words = words
+        self._metrics = words[METRICS_WORD:]
+        self._places: dict[tuple[Metric, tuple[str, ...]], int] = {}
+        self.pages = pages
 
-    def take(self, worker: int, restarts: int) -> None:
+    def take(self, worker: int, restarts: int, state: State = State.STARTING) -> None:
         """Begin a new owner's life (called by the supervisor just before the fork; `worker` counts from 0)."""
         words = self._words
-        words[Word.PID], words[Word.WORKER], words[Word.IN_FLIGHT] = 0, worker, 0
+        self._forget_gauges()
+        words[Word.PID], words[Word.WORKER] = 0, worker
         words[Word.STARTED_US], words[Word.RESTARTS] = round(now().timestamp() * 1e6), restarts
         self.beat()
-        self.state = State.STARTING
+        self.state = state
 
     def free(self) -> None:
         """End the owner's life (called by the supervisor once the process is gone)."""
         self.state = State.FREE
-        self._words[Word.PID] = self._words[Word.IN_FLIGHT] = 0
+        self._words[Word.PID] = 0
+        self._forget_gauges()
 
     def beat(self) -> None:
         """Say that the owner's loop turns."""
         self._words[Word.HEARTBEAT_NS] = time.monotonic_ns()
 
-    def count_in_flight(self, change: int) -> None:
-        """Add 1 for a request that has begun, -1 for one that has ended."""
-        self._words[Word.IN_FLIGHT] += change
+    def _forget_gauges(self) -> None:
+        for metric in TABLE.metrics:
+            if metric.kind is Kind.GAUGE:
+                self.block(metric)[:] = memoryview(bytes(metric.words * _WORD_BYTES)).cast("Q")
+
+    # --- what is counted
+
+    def count(self, metric: Metric, *values: str, by: float = 1) -> None:
+        """Let a counter grow, or a gauge by a negative number fall; `values` are those of its labels."""
+        self._metrics[self._place(metric, values)] += round(by * metric.words_per_unit)
+
+    def set(self, metric: Metric, value: float, *values: str) -> None:
+        """Let a gauge stand at a value that is not negative."""
+        self._metrics[self._place(metric, values)] = round(value * metric.words_per_unit)
+
+    def observe(self, metric: Metric, seconds: float, *values: str) -> None:
+        """Count a duration in a histogram."""
+        first = self._place(metric, values)
+        self._metrics[first + metric.bucket(seconds)] += 1
+        self._metrics[first + metric.cell_words - 1] += max(0, round(seconds * metric.words_per_unit))
+
+    def cell(self, metric: Metric, *values: str) -> memoryview:
+        """Give the words of one series."""
+        place = self._place(metric, values)
+        return self._metrics[place : place + metric.cell_words]
+
+    def block(self, metric: Metric) -> memoryview:
+        """Give all the words of a metric."""
+        return self._metrics[metric.first_word : metric.first_word + metric.words]
+
+    def _place(self, metric: Metric, values: tuple[str, ...]) -> int:
+        known = self._places.get((metric, values))
+        if known is not None:
+            return known
+        row, fixed = 0, values
+        if metric.named is not None:
+            parts = len(metric.named.labels)
+            row, fixed = self.pages.names.place(metric.named, values[:parts]), values[parts:]
+        place = metric.place(row, fixed)
+        if metric.named is None or row:  # a name that has no place may get one yet, and there is no end of such names
+            self._places[metric, values] = place
+        return place
+
+    def totals_of(self, generation: int) -> memoryview:
+        """Give the decisions and denials of a generation, by its number. After TALLIES generations the words are used again.
+
+        So whoever asks takes differences: a worker that still serves the generation before counts in other words.
+        """
+        start = TOTALS_WORD + 2 * (generation % TALLIES)
+        return self._words[start : start + 2]
+
+    def adopt(self, resolver: Resolver) -> None:
+        """Let a generation count here from now on what it decides and resolves, and its breaker hear of all workers."""
+        known = self.pages.names
+        known.learn(metrics.REGIONS, [(code,) for code in resolver.counted_regions])
+        known.learn(metrics.RULES, [(rule,) for rule in resolver.rule_ids])
+        known.learn(metrics.OVERRIDES, [(one.override.id, one.override.owner) for one in resolver.overrides])
+        resolver.count_in(
+            DecisionCounters(
+                totals=self.totals_of(resolver.serial),
+                signals=self.block(metrics.SIGNALS_SEEN),
+                conflicts=self.block(metrics.CONFLICTS),
+                regions=self.block(metrics.DECISIONS),
+                rules=self.block(metrics.RULE_DECISIONS),
+                shadow_rules=self.block(metrics.SHADOW_DECISIONS),
+                overrides=self.block(metrics.OVERRIDE_HITS),
+                region_place=lambda code: known.place(metrics.REGIONS, (code or metrics.NONE,)),
+                rule_place=lambda rule: known.place(metrics.RULES, (rule or metrics.DEFAULT,)),
+                override_place=lambda override: known.place(metrics.OVERRIDES, (override.id, override.owner)),
+            )
+        )
+        resolver.breaker.count_by(partial(self.pages.totals, resolver.serial))
+
+    # --- what the owner tells of itself
 
     @property
     def state(self) -> State:
@@ -99,8 +195,8 @@ class WorkerPage:
 
     @property
     def in_flight(self) -> int:
-        """How many requests are being answered."""
-        return self._words[Word.IN_FLIGHT]
+        """How many requests aiohttp is answering."""
+        return self.block(metrics.IN_FLIGHT)[0]
 
     @property
     def restarts(self) -> int:
@@ -109,13 +205,26 @@ class WorkerPage:
 
 
 class Pages:
-    """All pages, in one anonymous mapping that forked processes share."""
+    """All pages, in one mapping that forked processes share; `all` are those of workers."""
 
     def __init__(self, count: int) -> None:
-        """Make `count` free pages."""
-        words = memoryview(mmap.mmap(-1, count * PAGE_BYTES)).cast("Q")
-        length = PAGE_BYTES // _WORD_BYTES
-        self.all = tuple(WorkerPage(words[start : start + length]) for start in range(0, count * length, length))
+        """Make `count` free pages, and the supervisor's."""
+        names_bytes = _whole(names.bytes_needed(TABLE.named), _BLOCK_BYTES)
+        page_words = _whole(METRICS_WORD + TABLE.words, _BLOCK_WORDS)
+        self._descriptor = os.memfd_create("regionresolver-pages", os.MFD_CLOEXEC)
+        os.ftruncate(self._descriptor, names_bytes + (count + 1) * page_words * _WORD_BYTES)
+        memory = memoryview(mmap.mmap(self._descriptor, 0))
+        self.names = names.Names(memory[:names_bytes], self._descriptor, TABLE.named)
+        words = memory[names_bytes:].cast("Q")
+        self.supervisor, *workers = (
+            WorkerPage(words[start : start + page_words], self) for start in range(0, (count + 1) * page_words, page_words)
+        )
+        self.all = tuple(workers)
+        self.supervisor.take(0, 0, State.SUPERVISING)
+
+    def __del__(self) -> None:
+        """Close the file; the mapping lives as long as somebody uses it."""
+        os.close(self._descriptor)
 
     def take(self, worker: int, restarts: int) -> WorkerPage | None:
         """Give a free page to a new process; None when all have their owners."""
@@ -131,3 +240,23 @@ class Pages:
         return any(
             page.worker == worker and page.state is State.SERVING and page.heartbeat_ns >= oldest_ns for page in self.all
         )
+
+    def sums(self, metric: Metric) -> Sequence[int]:
+        """Give the words of a metric, summed over all pages; of a named one those of the names that there are."""
+        used = metric.row_words * len(self.names.all(metric.named)) if metric.named is not None else metric.words
+        return summed([page.block(metric)[:used] for page in (self.supervisor, *self.all)])
+
+    def totals(self, generation: int) -> tuple[int, int]:
+        """Give the decisions and denials of a generation in all workers so far; see `WorkerPage.totals_of`."""
+        found = [page.totals_of(generation).tolist() for page in self.all]
+        return sum(decided for decided, _ in found), sum(denied for _, denied in found)
+
+    def alive(self) -> Iterator[WorkerPage]:
+        """Yield the pages that a worker owns."""
+        return (page for page in self.all if page.state is not State.FREE)
+
+
+def summed(blocks: Sequence[memoryview]) -> Sequence[int]:
+    """Add blocks of words, word by word. No sum reaches 2**64, so each block may be taken for one long number."""
+    total = sum(int.from_bytes(block, "little") for block in blocks)
+    return memoryview(total.to_bytes(blocks[0].nbytes, "little")).cast("Q")

@@ -34,14 +34,17 @@ import orjson
 from aiohttp import web
 
 from _fastpath.engine import Decided
-from _fastpath.lane import FOREIGN_BYTES, MORE_TO_COME, ODD_REQUEST, WRITING_PAUSED, Lane, LaneConnection
+from _fastpath.lane import FOREIGN_BYTES, MORE_TO_COME, ODD_REQUEST, ROUTE_WORDS, WRITING_PAUSED, Lane, LaneConnection
+from _fastpath.tally import Counters
 from _fastpath.texts import Texts
 from regionresolver.resolver import Decision, Resolver
 from regionresolver.resolver.documents import decision_document
 from regionresolver.resolver.recorder import Recorder
-from regionresolver.service import logs
+from regionresolver.service import logs, metrics
 from regionresolver.service.connection import FRESH_S, Connection, problem_bytes
+from regionresolver.service.counting import count_refusal
 from regionresolver.service.handlers import resolve_document
+from regionresolver.service.pages import WorkerPage
 from regionresolver.service.problems import body_overdue, head_overdue
 from regionresolver.settings import Settings
 
@@ -82,11 +85,24 @@ class Fronts:
         self.settings = settings
         self.loop = loop
         self.connections: set[Front] = set()
+        self.page: WorkerPage | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def log_to(self, recorder: Recorder) -> None:
         """Let the lane's decisions be logged from now on."""
         self.lane.texts.log = recorder.ring
+
+    def count_in(self, page: WorkerPage) -> None:
+        """Count requests in a page from now on."""
+        self.page = page
+        routes = (("GET", "/v1/resolve"), ("POST", "/v1/decisions"))  # as ROUTE_WORDS
+        self.lane.count_in(
+            [Counters(page.cell(metrics.LANE_ANSWERED, path)) for path in ROUTE_WORDS],
+            [Counters(page.cell(metrics.REQUESTS, *route, "200")) for route in routes],
+            [Counters(page.cell(metrics.DURATION, *route)) for route in routes],
+            Counters(page.block(metrics.LANE_DECLINED)),
+            metrics.DURATION.edges_ns,
+        )
 
     def connect(self) -> "Front":
         """Make the protocol of a new connection."""
@@ -252,7 +268,7 @@ class Front(LaneConnection, asyncio.Protocol):
 
     def _make_handler(self) -> Connection:
         fronts = self._fronts
-        handler = self._handler = Connection(fronts.server, fronts.settings, fronts.loop, self)
+        handler = self._handler = Connection(fronts.server, fronts.settings, fronts.loop, self, fronts.page)
         handler.connection_made(self.transport)
         if self.is_writing_paused:
             handler.pause_writing()
@@ -337,10 +353,11 @@ class Front(LaneConnection, asyncio.Protocol):
             return
         if self.is_writing_paused:
             self.transport.abort()  # the client reads nothing, so there is no use in waiting until all is written
-        elif self._awaited is Awaited.HEAD:
-            self.transport.write(problem_bytes(head_overdue(settings.head_timeout_s)))
-        elif self._awaited is Awaited.BODY:
-            self.transport.write(problem_bytes(body_overdue(settings.body_timeout_s)))
+        elif self._awaited is not Awaited.NOTHING:
+            on_head = self._awaited is Awaited.HEAD
+            problem = head_overdue(settings.head_timeout_s) if on_head else body_overdue(settings.body_timeout_s)
+            self.transport.write(problem_bytes(problem))
+            count_refusal(self._fronts.page, problem.kind.status)
         self.end()
 
     def end(self) -> None:

@@ -19,7 +19,7 @@ from aiohttp import web
 from regionresolver.errors import ServeError
 from regionresolver.resolver import Resolver
 from regionresolver.resolver.recorder import Recorder
-from regionresolver.service import logs
+from regionresolver.service import counting, logs
 from regionresolver.service.connection import Connection, answer_in_http11
 from regionresolver.service.decision_log import LogWriter
 from regionresolver.service.protocol import Front, Fronts, why_not
@@ -96,13 +96,18 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
         logs.event(_log, logging.WARNING if settings.lane else logging.INFO, "lane_off", why=without_lane)
 
     def connect() -> Front | Connection:
-        return fronts.connect() if without_lane is None else Connection(server, settings, loop)
+        return fronts.connect() if without_lane is None else Connection(server, settings, loop, page=state.page)
 
     log = _begin_log(state, fronts)
+    # From here on: what the self-test asked is nobody's.
+    counting.learn_routes(state.page, app)
+    state.page.adopt(state.resolver)
+    fronts.count_in(state.page)
     state.lane = partial(_tell_lane, fronts, without_lane)
     state.on_ending = fronts.leave_to_aiohttp
 
     def use(resolver: Resolver) -> None:
+        state.page.adopt(resolver)
         state.texts = fronts.use(resolver)
 
     state.on_swap.append(use)
