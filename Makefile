@@ -17,7 +17,7 @@ geolite_city := $(geolite)/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLi
 swagger_ui_version := 5.35.0
 accuracy_at := --at 2026-11-22T12:00:00Z
 
-.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup bench-http compare-index accuracy accuracy-docs label-pings package \
+.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup bench-http bench-service compare-index accuracy accuracy-docs label-pings package \
 	embedded-db openapi swagger-ui clean
 .DELETE_ON_ERROR:
 
@@ -56,6 +56,9 @@ bench-lookup: $(VENV)/.bench-lookup $(dbip)/.fetched  ## every form of a lookup 
 
 bench-http: $(VENV)/.run  ## requests a second: we, with and without the lane, and others (apt: nginx libnginx-mod-http-geoip2 haproxy)
 	$(bin)/python -m benchmarks.http_servers --json build/bench/http.json
+
+bench-service: $(VENV)/.run  ## the service under load, and yardsticks in the same run: ARGS="--rounds 5" (apt: nginx-light)
+	$(bin)/python -m benchmarks.service $(ARGS)
 
 accuracy: $(VENV)/.run  ## how often the answers are right, on the shipped labelled pings and the embedded database
 	$(bin)/python -m benchmarks.accuracy $(accuracy_at)

@@ -219,7 +219,7 @@ def test_mutated_answers_are_read_alike_or_refused() -> None:
     """Whatever h11 and we both read, we read alike; and no bytes make the scanner read elsewhere (the sanitizers' run)."""
     rng = random.Random(1)
     both = 0
-    for _ in range(20_000):
+    for _ in range(8_000):
         received = mutated(rng)
         try:
             found = read_answer(received, True)
@@ -233,7 +233,7 @@ def test_mutated_answers_are_read_alike_or_refused() -> None:
             continue
         assert found[:2] == expected, received
         both += 1
-    assert both > 1000
+    assert both > 400
 
 
 @given(st.binary(max_size=200))

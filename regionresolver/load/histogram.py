@@ -46,6 +46,18 @@ class Histogram:
         found.total = sum(found._places.values())
         return found
 
+    def plus(self, other: Histogram) -> Histogram:
+        """Return both together."""
+        found = Histogram(b"")
+        places = sorted(self._places.keys() | other._places.keys())
+        found._places = {place: self._places.get(place, 0) + other._places.get(place, 0) for place in places}
+        found.total = self.total + other.total
+        return found
+
+    def bounds(self) -> tuple[tuple[int, int], ...]:
+        """Return (highest value of a place, count), ascending, without the empty ones."""
+        return tuple((_highest(place), count) for place, count in self._places.items())
+
     def percentile_ns(self, percent: float) -> int:
         """Return the highest value that counts like the one at a percentile; 0 of an empty histogram."""
         wanted = max(1, int(percent / 100 * self.total + 0.5))
