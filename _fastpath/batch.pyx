@@ -33,7 +33,7 @@ from libc.string cimport memchr, memcpy
 from _fastpath.address cimport Address
 from _fastpath.engine cimport now_us
 from _fastpath.fusion cimport OK
-from _fastpath.ping cimport Ping, ping_at, ping_from_json
+from _fastpath.ping cimport Ping, ping_at, ping_within
 from _fastpath.policy_table cimport ALLOW
 from _fastpath.prefix_trie cimport PrefixTrie
 from _fastpath.texts cimport LANG_BYTES_MAX, TEXT_BYTES_MAX, Composed, Texts
@@ -216,7 +216,7 @@ cdef class BatchAnswers:
             if skip_line_blanks(line, line_end) != line_end:
                 if (
                     line_end - line > self._ping_bytes_max
-                    or ping_from_json(line, line_end - line, &out.pings[out.count]) != 0
+                    or ping_within(line, line_end - line, end - line, &out.pings[out.count]) != 0
                 ):
                     return STOP_ODD
                 out.ends[out.count] = line_end + 1 - begin
@@ -324,7 +324,7 @@ cdef class Elements:
                 behind = skip_blanks(behind, end)
             at = behind - begin
             element = self._new()
-            size = ping_at(behind, min(end - behind, self._ping_bytes_max), &element.ping)
+            size = ping_at(behind, min(end - behind, self._ping_bytes_max), end - behind, &element.ping)
             if size < 0:
                 return at, STOP_ODD
             behind = skip_blanks(behind + size, min(end, behind + size + SLICE_BYTES))

@@ -26,7 +26,8 @@ cdef enum Outcome:
 cdef enum Route:
     RESOLVE = 0
     DECIDE
-    ROUTES
+    ROUTES          # any other
+    BATCH           # its head is read here, its pings elsewhere
 
 # Why a request is not answered here; `REASON_WORDS` has the word of each.
 cdef enum Reason:
@@ -54,6 +55,8 @@ cdef struct Head:
     uint8_t route
     uint8_t reason
     uint8_t has_length
+    uint8_t is_stream       # of a BATCH: lines, not an array
+    uint8_t is_minimal      # of a BATCH: nothing is to be said of allowed pings
 
 # Outside text[0:length] nothing is read.
 cdef int scan(const char* text, Py_ssize_t length, Head* out) noexcept nogil
@@ -92,7 +95,12 @@ cdef class Lane:
     cdef tuple _held
     cdef public double idle_deadline
     cdef public bint is_draining
+    # The longest array of pings that is taken here, -1 where batches are not.
+    cdef public Py_ssize_t array_bytes_max
+    cdef Head _batch
+    cdef bytes _batch_id
 
+    cdef int _keep_batch(self, const Head* head) except -1
     cdef int _scan(self, const char* text, Py_ssize_t length, Head* out) noexcept nogil
     cdef int _answer_one(self, const Head* head, const char* body, int64_t at_us)
     cdef void _count_answers(self, int64_t began_ns) noexcept nogil
@@ -111,4 +119,6 @@ cdef class LaneConnection:
     cdef int _socket
 
     cdef int _flush(self) except -1
+    cdef int _send(self, const char* text, Py_ssize_t size, int flags) except -1
+    cpdef int send_part(self, bytes part, bint as_chunk) except -1
     cpdef int offer(self, bytes received) except -1

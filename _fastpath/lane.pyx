@@ -3,13 +3,17 @@
 # whose `_used` there is room for the longest answer; and by the sizes that Lane.__cinit__ checks.
 """The lane: complete, canonical requests of two paths are answered here, and everything else is left untouched.
 
+Of a third path, that of batches, a canonical head is read here; the protocol answers it (regionresolver/service/
+batch_lane.py).
+
 The grammar is far narrower than RFC 9112, so that every parser reads what is accepted alike:
 
-    request   = ( "GET /v1/resolve?" query / "POST /v1/decisions" ) " HTTP/1.1" CRLF *( line CRLF ) CRLF [ body ]
+    request   = ( "GET /v1/resolve?" query / "POST /v1/decisions" [ "/batch" ] ) " HTTP/1.1" CRLF *( line CRLF ) CRLF [ body ]
     line      = name ":" OWS value OWS          name = 1*( ALPHA / DIGIT / "-" )      value = *( visible ASCII / SP / HTAB )
     Host      exactly one, of letters, digits, ".", "-" and "_", or an IPv6 address in brackets, with or without a port
     Content-Length      not with GET; exactly one with POST, of 1 to 19 digits without a leading 0
-    Content-Type        with POST none, or application/json, in no charset or in UTF-8
+    Content-Type        with POST none, or application/json, in no charset or in UTF-8; with a batch also application/x-ndjson
+    Prefer              with a batch none, or return=minimal; otherwise whatever there is
     X-Request-Id        none, or one of 1 to 128 visible characters
     Connection          none, or keep-alive
 
@@ -37,7 +41,7 @@ from _fastpath.tally cimport Counters, add
 from _fastpath.texts cimport LANG_BYTES_MAX
 
 cdef extern from "<sys/socket.h>" nogil:
-    int MSG_DONTWAIT, MSG_NOSIGNAL
+    int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL
     Py_ssize_t send(int socket, const void* bytes, size_t size, int flags)
 
 cdef enum:
@@ -61,12 +65,15 @@ cdef enum:
     SEEN_HOST = 1
     SEEN_TYPE = 2
     SEEN_REQUEST_ID = 4
+    SEEN_PREFER = 8
 
 # What `LaneConnection.left_over` is told beside an Outcome.
 cdef enum:
     PAUSED = 4
+    BATCHED = 5
+    CHUNK_HEAD_BYTES = 10   # eight hexadecimal digits and CRLF
 
-MORE_TO_COME, ODD_REQUEST, FOREIGN_BYTES, WRITING_PAUSED = MORE, ODD, FOREIGN, PAUSED
+MORE_TO_COME, ODD_REQUEST, FOREIGN_BYTES, WRITING_PAUSED, BATCH_REQUEST = MORE, ODD, FOREIGN, PAUSED, BATCHED
 OUTCOME_WORDS = {MORE: "more", CANONICAL: "canonical", ODD: "odd", FOREIGN: "foreign"}
 ROUTE_WORDS = ("resolve", "decisions")
 REASON_WORDS = (
@@ -128,7 +135,7 @@ cdef int scan(const char* text, Py_ssize_t length, Head* out) noexcept nogil:
         return MORE if length < HEAD_BYTES_MAX else foreign(LIMIT, out)
     if not seen & SEEN_HOST:
         note(HOST, out)
-    if out.route == DECIDE and not out.has_length or out.route == RESOLVE and out.has_length:
+    if (out.route == DECIDE or out.route == BATCH) and not out.has_length or out.route == RESOLVE and out.has_length:
         note(LENGTH, out)
     out.head_bytes = at - text
     return CANONICAL if out.reason == PLAIN else ODD
@@ -172,6 +179,9 @@ cdef int request_line(const char** at, const char* end, Head* out) noexcept nogi
     elif end - at[0] >= 19 and memcmp(at[0], b"POST /v1/decisions ", 19) == 0:
         at[0] += 18
         out.route = DECIDE
+    elif end - at[0] >= 25 and memcmp(at[0], b"POST /v1/decisions/batch ", 25) == 0:
+        at[0] += 24
+        out.route = BATCH
     else:
         out.route = ROUTES
         note(OTHER_PATH, out)
@@ -266,7 +276,10 @@ cdef int note_header(
         elif not is_word(value, value_bytes, b"keep-alive", 10):
             return STEP_BAD
     elif name_bytes == 12 and is_word(name, name_bytes, b"content-type", 12):
-        if out.route == DECIDE and (seen[0] & SEEN_TYPE or not is_json(value, value_bytes)):
+        out.is_stream = out.route == BATCH and is_media_type(value, value_bytes, b"application/x-ndjson", 20)
+        if (out.route == DECIDE or out.route == BATCH) and (
+            seen[0] & SEEN_TYPE or not (out.is_stream or is_media_type(value, value_bytes, b"application/json", 16))
+        ):
             note(HEADER, out)
         seen[0] |= SEEN_TYPE
     elif name_bytes == 12 and is_word(name, name_bytes, b"x-request-id", 12):
@@ -278,6 +291,11 @@ cdef int note_header(
         if out.has_length or not read_length(value, value_bytes, &out.body_bytes):
             return STEP_BAD
         out.has_length = True
+    elif out.route == BATCH and name_bytes == 6 and is_word(name, name_bytes, b"prefer", 6):
+        if seen[0] & SEEN_PREFER or not is_word(value, value_bytes, b"return=minimal", 14):
+            note(HEADER, out)
+        seen[0] |= SEEN_PREFER
+        out.is_minimal = True
     elif name_bytes == 16 and is_word(name, name_bytes, b"content-encoding", 16) or (
         name_bytes == 7 and is_word(name, name_bytes, b"trailer", 7)
     ):
@@ -319,12 +337,13 @@ cdef bint is_host(const char* value, Py_ssize_t size) noexcept nogil:
     return at == end and 1 <= at - port <= 5
 
 
-cdef bint is_json(const char* value, Py_ssize_t size) noexcept nogil:
-    """Tell whether a media type is JSON, in UTF-8 if it says in what."""
-    return is_word(value, size, b"application/json", 16) or (
-        16 < size and value[16] == b";" and is_word(value, 16, b"application/json", 16) and (
-            is_word(value + 17, size - 17, b"charset=utf-8", 13)
-            or value[17] == b" " and is_word(value + 18, size - 18, b"charset=utf-8", 13)
+cdef bint is_media_type(const char* value, Py_ssize_t size, const char* word, Py_ssize_t word_size) noexcept nogil:
+    """Tell whether a media type is a certain one, in UTF-8 if it says in what."""
+    cdef const char* behind = value + word_size + 1
+    return is_word(value, size, word, word_size) or (
+        word_size < size and value[word_size] == b";" and is_word(value, word_size, word, word_size) and (
+            is_word(behind, size - word_size - 1, b"charset=utf-8", 13)
+            or size > word_size + 1 and behind[0] == b" " and is_word(behind + 1, size - word_size - 2, b"charset=utf-8", 13)
         )
     )
 
@@ -403,6 +422,7 @@ cdef class Lane:
         if self._out == NULL:
             raise MemoryError
         memset(self._date, b" "[0], DATE_BYTES)
+        self.array_bytes_max = -1
 
     def __dealloc__(self):
         free(self._out)
@@ -410,6 +430,19 @@ cdef class Lane:
     def use(self, Texts texts not None):
         """Answer with the texts of another generation from the next request on."""
         self.texts = texts
+
+    @property
+    def batch(self):
+        """(head bytes, body bytes, whether it is a stream, whether it is minimal, request id) of the BATCH_REQUEST just left."""
+        return (
+            self._batch.head_bytes, self._batch.body_bytes, bool(self._batch.is_stream), bool(self._batch.is_minimal),
+            self._batch_id,
+        )
+
+    @property
+    def date(self):
+        """The Date of the answers now."""
+        return self._date[:DATE_BYTES]
 
     def set_date(self, bytes date not None):
         """Set the Date of the answers from now on, 29 bytes of RFC 9110's IMF-fixdate."""
@@ -486,6 +519,12 @@ cdef class Lane:
         answered = {ROUTE_WORDS[i]: self._answered[i] for i in range(ROUTES)}
         return answered, {REASON_WORDS[i]: self._declined[i] for i in range(1, REASONS)}
 
+    cdef int _keep_batch(self, const Head* head) except -1:
+        """Keep what the protocol has to know of a batch; the texts of its head are not there for long."""
+        self._batch = head[0]
+        self._batch_id = None if head.request_id == NULL else head.request_id[:head.request_id_bytes]
+        return 0
+
     cdef int _scan(self, const char* text, Py_ssize_t length, Head* out) noexcept nogil:
         """Scan a head; of lines that are those of the request before, byte for byte, what they come to is known.
 
@@ -502,6 +541,7 @@ cdef class Lane:
         ):
             out.head_bytes = at - text + last.size
             out.body_bytes, out.has_length = last.head.body_bytes, last.head.has_length
+            out.is_stream, out.is_minimal = last.head.is_stream, last.head.is_minimal
             return CANONICAL
         outcome = scan(text, length, out)
         if outcome == CANONICAL and out.request_id == NULL and out.head_bytes - (at - text) <= REMEMBERED_BYTES_MAX:
@@ -562,8 +602,9 @@ cdef class LaneConnection:
     """A connection whose bytes are offered to the lane first. A subclass defines:
 
     `received_elsewhere(received)`, for what comes while `is_elsewhere`, and `left_over(received, at, outcome, size)`, for
-    what the lane leaves: from `at` on there is a request of `size` bytes that is ODD_REQUEST, the beginning of one that is
-    MORE_TO_COME (`size` is 0 until its head is whole), FOREIGN_BYTES, or anything at all while WRITING_PAUSED.
+    what the lane leaves: from `at` on there is a request of `size` bytes that is ODD_REQUEST, a BATCH_REQUEST whose head has
+    `size` bytes (`lane.batch` tells of it), the beginning of a request that is MORE_TO_COME (`size` is 0 until its head is
+    whole), FOREIGN_BYTES, or anything at all while WRITING_PAUSED.
     `deadline` is in the loop's seconds. Set `may_be_queued` after a write to the transport that was not the lane's.
     """
 
@@ -600,6 +641,15 @@ cdef class LaneConnection:
                 whole = head.head_bytes + <Py_ssize_t>head.body_bytes
                 if lane.is_draining:
                     head.reason = DRAINING
+                elif head.route == BATCH:
+                    if lane.array_bytes_max < 0:
+                        head.reason = OTHER_PATH
+                    elif not head.is_stream and head.body_bytes > <uint64_t>lane.array_bytes_max:
+                        head.reason = LENGTH
+                    else:
+                        lane._keep_batch(&head)
+                        outcome, whole = BATCHED, head.head_bytes
+                        break
                 elif head.body_bytes > <uint64_t>lane._body_limit:
                     head.reason = LENGTH
                 elif size - at < whole:
@@ -619,7 +669,7 @@ cdef class LaneConnection:
                 outcome = ODD
             if outcome == ODD:
                 whole = head.head_bytes + <Py_ssize_t>head.body_bytes
-            if outcome != MORE:
+            if outcome != MORE:     # a BATCHED one has broken out before
                 lane._count_declined(head.reason)
             break
         if at:
@@ -633,20 +683,39 @@ cdef class LaneConnection:
         return 0
 
     cdef int _flush(self) except -1:
-        """Send the answers that are written; what the socket does not take at once goes to the transport."""
-        cdef Lane lane = self.lane
-        cdef Py_ssize_t size = lane._used, sent = 0
-        lane._used = 0
+        """Send the answers that are written."""
+        cdef Py_ssize_t size = self.lane._used
+        self.lane._used = 0
+        return self._send(self.lane._out, size, 0)
+
+    cpdef int send_part(self, bytes part, bint as_chunk) except -1:
+        """Send a part of an answer, as it is or as a chunk of chunked coding."""
+        cdef char[CHUNK_HEAD_BYTES] head
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(part), digits = CHUNK_HEAD_BYTES - 2, left = size
+        if not as_chunk:
+            return self._send(PyBytes_AS_STRING(part), size, 0)
+        head[CHUNK_HEAD_BYTES - 2], head[CHUNK_HEAD_BYTES - 1] = b"\r", b"\n"
+        while left:
+            digits -= 1
+            head[digits] = DIGITS[left & 15]
+            left >>= 4
+        self._send(&head[digits], CHUNK_HEAD_BYTES - digits, MSG_MORE)
+        self._send(PyBytes_AS_STRING(part), size, MSG_MORE)
+        return self._send(b"\r\n", 2, 0)
+
+    cdef int _send(self, const char* text, Py_ssize_t size, int flags) except -1:
+        """Send bytes; what the socket does not take at once goes to the transport."""
+        cdef Py_ssize_t sent = 0
         if self.may_be_queued and self.transport.get_write_buffer_size() == 0:
             self.may_be_queued = False
         if self._socket >= 0 and not self.may_be_queued:
-            sent = send(self._socket, lane._out, size, MSG_DONTWAIT | MSG_NOSIGNAL)
+            sent = send(self._socket, text, size, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
             if sent == size:
                 return 0
             if sent < 0:
                 sent = 0    # full, or gone: the transport finds out
         self.may_be_queued = True
-        self.transport.write(PyBytes_FromStringAndSize(lane._out + sent, size - sent))
+        self.transport.write(PyBytes_FromStringAndSize(text + sent, size - sent))
         return 0
 
 
@@ -662,7 +731,8 @@ def scan_head(bytes text not None):
     if outcome == MORE or outcome == FOREIGN:
         return OUTCOME_WORDS[outcome], REASON_WORDS[head.reason], None, 0, 0, None, None
     return (
-        OUTCOME_WORDS[outcome], REASON_WORDS[head.reason], None if head.route == ROUTES else ROUTE_WORDS[head.route],
+        OUTCOME_WORDS[outcome], REASON_WORDS[head.reason],
+        None if head.route == ROUTES else "batch" if head.route == BATCH else ROUTE_WORDS[head.route],
         head.head_bytes, head.body_bytes, None if head.query == NULL else head.query[:head.query_bytes],
         None if head.request_id == NULL else head.request_id[:head.request_id_bytes],
     )

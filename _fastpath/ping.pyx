@@ -26,34 +26,45 @@ from _fastpath.address cimport Canonical, parse_text
 from _fastpath.digit_trie cimport ParsedPlmn, Plmn, plmn_from_pair, plmn_from_text
 from _fastpath.fusion cimport ABSENT, INVALID, OK
 
-# Where a string ends is asked ten times a ping: sixteen bytes at once where every processor of the kind can (SSE2 is
+# Where a string ends is asked ten times a ping: of sixteen bytes at once where every processor of the kind can (SSE2 is
 # part of x86-64). As signed numbers, control characters and bytes from 0x80 on are all that is smaller than the blank.
 cdef extern from *:
     """
     #if defined(__SSE2__)
     #include <emmintrin.h>
-    static inline const char *ping_skip_plain(const char *at, const char *end)
+    #endif
+    static inline const char *ping_plain_end(
+        const char *at, const char *end, const char *readable, const unsigned char *plain)
     {
+    #if defined(__SSE2__)
         const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\\\');
         const __m128i blank = _mm_set1_epi8(' '), rubout = _mm_set1_epi8(0x7F);
-        while (end - at >= 16) {
+        while (readable - at >= 16) {
             __m128i bytes = _mm_loadu_si128((const __m128i *)at);
             __m128i ends = _mm_or_si128(
                 _mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, backslash)),
                 _mm_or_si128(_mm_cmplt_epi8(bytes, blank), _mm_cmpeq_epi8(bytes, rubout)));
             unsigned found = (unsigned)_mm_movemask_epi8(ends);
-            if (found)
-                return at + __builtin_ctz(found);
+            if (found) {
+                at += __builtin_ctz(found);
+                return at < end ? at : end;
+            }
             at += 16;
+            if (at >= end)
+                return end;
         }
+    #else
+        (void)readable;
+    #endif
+        while (at < end && plain[(unsigned char)*at])
+            at++;
         return at;
     }
-    #else
-    static inline const char *ping_skip_plain(const char *at, const char *end) { (void)end; return at; }
-    #endif
     """
-    # Passes over plain bytes, some or all of those that are there.
-    const char* ping_skip_plain(const char* at, const char* end) noexcept nogil
+    # Passes over plain bytes up to `end`. Up to `readable`, which is no less, bytes may be looked at and do not count.
+    const char* ping_plain_end(
+        const char* at, const char* end, const char* readable, const uint8_t* plain
+    ) noexcept nogil
 
 cdef enum:
     # As `engine.MAX_FIELD_CHARACTERS`; every text here is ASCII, so bytes are characters.
@@ -80,10 +91,11 @@ cdef struct Span:
     const char* text
     Py_ssize_t size
 
-# Where the reading stands. No read happens at or behind `end`.
+# Where the reading stands. Nothing at or behind `end` counts, and no read happens at or behind `readable`.
 cdef struct Cursor:
     const char* at
     const char* end
+    const char* readable
 
 # 1 for a byte that stands for itself between the quotes of a JSON string: visible ASCII and the blank, not " and \.
 cdef uint8_t[256] plain
@@ -213,19 +225,23 @@ cdef int decode_value(Cursor* cursor, char* decoded, Span* value) noexcept nogil
 # --- the body
 
 cdef int ping_from_json(const char* text, Py_ssize_t length, Ping* out) noexcept nogil:
+    return ping_within(text, length, length, out)
+
+
+cdef int ping_within(const char* text, Py_ssize_t length, Py_ssize_t readable, Ping* out) noexcept nogil:
     """Read one object of plain fields, and nothing but blanks around it."""
     cdef Cursor cursor
-    cursor.at, cursor.end = text, text + length
+    cursor.at, cursor.end, cursor.readable = text, text + length, text + readable
     if read_ping(&cursor, out) != 0:
         return -1
     skip_blanks(&cursor)
     return 0 if cursor.at == cursor.end else -1
 
 
-cdef Py_ssize_t ping_at(const char* text, Py_ssize_t length, Ping* out) noexcept nogil:
+cdef Py_ssize_t ping_at(const char* text, Py_ssize_t length, Py_ssize_t readable, Ping* out) noexcept nogil:
     """Read the object that begins here, whatever stands behind it."""
     cdef Cursor cursor
-    cursor.at, cursor.end = text, text + length
+    cursor.at, cursor.end, cursor.readable = text, text + length, text + readable
     return cursor.at - text if read_ping(&cursor, out) == 0 else -1
 
 
@@ -259,8 +275,8 @@ cdef int read_ping(Cursor* cursor, Ping* out) noexcept nogil:
 
 
 cdef inline void skip_blanks(Cursor* cursor) noexcept nogil:
-    """Pass over JSON's white space."""
-    while cursor.at < cursor.end and (
+    """Pass over JSON's white space: there is seldom any, so one comparison has to tell."""
+    while cursor.at < cursor.end and <uint8_t>cursor.at[0] <= b" " and (
         cursor.at[0] == b" " or cursor.at[0] == b"\n" or cursor.at[0] == b"\t" or cursor.at[0] == b"\r"
     ):
         cursor.at += 1
@@ -280,9 +296,7 @@ cdef inline int read_string(Cursor* cursor, Span* out) noexcept nogil:
     if not took(cursor, b'"'):
         return -1
     out.text = cursor.at
-    cursor.at = ping_skip_plain(cursor.at, cursor.end)
-    while cursor.at < cursor.end and plain[<uint8_t>cursor.at[0]]:
-        cursor.at += 1
+    cursor.at = ping_plain_end(cursor.at, cursor.end, cursor.readable, plain)
     out.size = cursor.at - out.text
     if cursor.at == cursor.end or cursor.at[0] != b'"':
         return -1

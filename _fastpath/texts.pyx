@@ -1,5 +1,5 @@
 # cython: boundscheck=False, wraparound=False
-# Earned by `_places`, which has a power of two of them and is indexed modulo that; and by the size of Key, which is checked.
+# Earned by `_places`, whose sets are a power of two and are numbered modulo that; and by the size of Key, which is checked.
 """The texts of answers: composed once for each distinct set of ids that the compiled engine gives.
 
 They are composed by the same Python that answers on the slow path, so the compiled path and that one cannot differ. The
@@ -12,14 +12,16 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from _fastpath.fusion cimport INVALID
 from _fastpath.tally cimport count_resolution
 
 cdef enum:
-    # Texts that are kept: a power of two. About 60 bytes each, and what the texts have.
-    COMPOSED_PLACES = 4096
+    # Texts that are kept: sets, a power of two of them, of so many places each that common texts do not push each other
+    # out of one. About 80 bytes a text, and what it has.
+    COMPOSED_SETS = 512
+    SET_PLACES = 8
     KEY_WORDS = 8
 
 # The members that stand before every text, in JSON; `id` is null where the ping has none.
@@ -55,14 +57,14 @@ cdef class Texts:
         if sizeof(Key) != 8 * KEY_WORDS:
             raise AssertionError("the key has padding, which is compared")
         self.engine, self._table, self._compose = engine, None, compose
-        self._places = <Place*>calloc(COMPOSED_PLACES, sizeof(Place))
+        self._places = <Place*>calloc(COMPOSED_SETS * SET_PLACES, sizeof(Place))
         if self._places == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         cdef int i
         if self._places != NULL:
-            for i in range(COMPOSED_PLACES):
+            for i in range(COMPOSED_SETS * SET_PLACES):
                 free(self._places[i].composed)
         free(self._places)
 
@@ -112,8 +114,8 @@ cdef class Texts:
     cdef const Composed* _text_of(self, Key* key, const Ping* ping, const Answer* answer, PolicyTable table, int64_t at_us):
         """Complete the key, and find its text, composing it when it is not kept; NULL when that failed."""
         cdef uint64_t hash
-        cdef Place* place
-        cdef Place* other
+        cdef Place* places
+        cdef int i
         cdef Composed* composed
         cdef Py_ssize_t size
         cdef bytes text
@@ -128,12 +130,10 @@ cdef class Texts:
             | (ping.signals.home_status == INVALID) << 2
         )
         hash = hash_of(key)
-        place = &self._places[hash & (COMPOSED_PLACES - 1)]
-        other = &self._places[hash & (COMPOSED_PLACES - 1) ^ 1]
-        if is_kept(place, hash, key):
-            return place.composed
-        if is_kept(other, hash, key):
-            return other.composed
+        places = &self._places[(hash & (COMPOSED_SETS - 1)) * SET_PLACES]
+        for i in range(SET_PLACES):
+            if is_kept(&places[i], hash, key):
+                return places[i].composed
         lang = None if ping.lang == NULL else ping.lang[:ping.lang_bytes].decode("ascii")
         try:
             text = self._compose(self.engine.told(&ping.signals, answer, table, at_us, lang), key.is_decision)
@@ -147,9 +147,9 @@ cdef class Texts:
             return NULL
         composed.key, composed.size = key[0], <uint64_t>size
         memcpy(<char*>(composed + 1), PyBytes_AS_STRING(text) + len(NO_ID), size)
-        # The newest goes to its own place, what was there to the neighbour's.
-        free(other.composed)
-        other[0] = place[0]
-        place.hash, place.composed = hash, composed
+        # The newest goes to the front of its set, and the oldest goes.
+        free(places[SET_PLACES - 1].composed)
+        memmove(&places[1], places, (SET_PLACES - 1) * sizeof(Place))
+        places.hash, places.composed = hash, composed
         self.composed += 1
         return composed

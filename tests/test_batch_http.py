@@ -23,8 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regionresolver import Resolver
-from regionresolver.service.batch import HELD_BYTES
-from regionresolver.service.batch_answers import MOST_PINGS
+from regionresolver.service.batch_answers import HELD_BYTES, MOST_PINGS
 from regionresolver.service.batch_items import STEP_BYTES, LineSplitter, read_array
 from regionresolver.service.problems import ProblemError
 from regionresolver.settings import Settings

@@ -297,7 +297,7 @@ async def test_what_is_answered_depends_on_nothing_that_was_asked_before(service
     rng = random.Random(2)
     composed = service.fronts.lane.texts.composed
     for _ in range(6000):
-        lang, ip = f"l{rng.randrange(2500)}", f"{rng.choice((84, 62, 46, 80, 10))}.0.1.1"
+        lang, ip = f"l{rng.randrange(9000)}", f"{rng.choice((84, 62, 46, 80, 10))}.0.1.1"
         transport.written.clear()
         front.data_received(post(orjson.dumps({"ip": ip, "serving": "36801", "lang": lang})))
         document = parse_answer(bytes(transport.written)).document
@@ -761,5 +761,5 @@ async def test_ready_counts_what_the_lane_did(service: Service) -> None:
     await service.exchange(GET + POST + GET + ODD + LAST)
     ready = parse_answer(await service.exchange(LAST.replace(b"livez", b"readyz"))).document["lane"]
     assert isinstance(ready, dict)
-    assert (ready["on"], ready["answered"]) == (True, {"resolve": 2, "decisions": 1})
+    assert (ready["on"], ready["answered"]) == (True, {"resolve": 2, "decisions": 1, "batch": 0})
     assert ready["declined"] == dict.fromkeys(REASON_WORDS[1:], 0) | {"other_path": 3}

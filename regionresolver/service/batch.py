@@ -16,17 +16,11 @@ from typing import Any
 from aiohttp import HttpVersion11, web
 
 from regionresolver.service import pings, request_id
-from regionresolver.service.batch_answers import Batch
-from regionresolver.service.problems import REQUEST_TIMEOUT, ProblemError, close_after, problem_of
+from regionresolver.service.batch_answers import HELD_BYTES, SEND_BYTES, SLICE_S, Batch
+from regionresolver.service.problems import ProblemError, close_after, problem_of, stream_overdue
 from regionresolver.service.state import STATE
 
 NDJSON = "application/x-ndjson"
-
-SLICE_S = 0.0005
-SEND_BYTES = 64 * 1024
-
-# The answer to an array goes out in one piece with its length, unless it is longer than this (with `explain`).
-HELD_BYTES = 8 * 1024 * 1024
 
 
 async def decide_batch(request: web.Request) -> web.StreamResponse:
@@ -162,4 +156,5 @@ async def _next_piece(request: web.Request, timeout_s: float) -> bytes:
         async with asyncio.timeout(timeout_s):
             return await request.content.readany()
     except TimeoutError:
-        raise ProblemError(REQUEST_TIMEOUT, f"no byte of the body came for {timeout_s:g} seconds", close=True) from None
+        overdue = stream_overdue(timeout_s)
+        raise ProblemError(overdue.kind, overdue.detail, close=True) from None

@@ -26,6 +26,12 @@ from regionresolver.service.state import ServiceState
 
 MOST_PINGS = 10_000
 
+SLICE_S = 0.0005
+SEND_BYTES = 64 * 1024
+
+# The answer to an array goes out in one piece with its length, unless it is longer than this (with `explain`).
+HELD_BYTES = 8 * 1024 * 1024
+
 _EFFECTS = (Effect.ALLOW, Effect.DENY, Effect.REVIEW)
 
 

@@ -102,6 +102,11 @@ def body_overdue(timeout_s: float) -> Problem:
     return Problem(REQUEST_TIMEOUT, f"the body took more than {timeout_s:g} seconds", close=True)
 
 
+def stream_overdue(timeout_s: float) -> Problem:
+    """Give the problem of a stream that stopped before anything of it was answered."""
+    return Problem(REQUEST_TIMEOUT, f"no byte of the body came for {timeout_s:g} seconds", close=True)
+
+
 HEAD_TOO_LARGE = Problem(HEADERS_TOO_LARGE, f"the head is longer than {MAX_HEAD_BYTES} bytes", close=True)
 
 

@@ -3,6 +3,7 @@
 A `Front` is the protocol of one connection and owns its transport. Where the bytes of a request go:
 
     LANE             to the lane, which answers what is canonical; a beginning is kept until more comes
+    BATCH            to a BatchExchange, which answers a batch; then the connection is back in the LANE
     SLOW_REQUEST     one odd request is with aiohttp: exactly its bytes, and what comes behind them is kept. When its answer
                      is wholly written the connection is back in the LANE
     SLOW_FOR_GOOD    the end of a request is not ours to tell: this and all that follows goes to aiohttp
@@ -34,18 +35,29 @@ import orjson
 from aiohttp import web
 
 from _fastpath.engine import Decided
-from _fastpath.lane import FOREIGN_BYTES, MORE_TO_COME, ODD_REQUEST, ROUTE_WORDS, WRITING_PAUSED, Lane, LaneConnection
+from _fastpath.lane import (
+    BATCH_REQUEST,
+    FOREIGN_BYTES,
+    MORE_TO_COME,
+    ODD_REQUEST,
+    ROUTE_WORDS,
+    WRITING_PAUSED,
+    Lane,
+    LaneConnection,
+)
 from _fastpath.tally import Counters
 from _fastpath.texts import Texts
 from regionresolver.resolver import Decision, Resolver
 from regionresolver.resolver.documents import decision_document
 from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import logs, metrics
+from regionresolver.service.batch_lane import BatchExchange, BatchHead
 from regionresolver.service.connection import FRESH_S, Connection, problem_bytes
 from regionresolver.service.counting import count_refusal
 from regionresolver.service.handlers import resolve_document
 from regionresolver.service.pages import WorkerPage
-from regionresolver.service.problems import body_overdue, head_overdue
+from regionresolver.service.problems import Problem, body_overdue, head_overdue
+from regionresolver.service.state import ServiceState
 from regionresolver.settings import Settings
 
 HELD_BYTES_MAX: Final = 64 * 1024
@@ -62,6 +74,7 @@ class Place(Enum):
     """Where the bytes of a connection go; see the head of this module."""
 
     LANE = auto()
+    BATCH = auto()
     SLOW_REQUEST = auto()
     SLOW_FOR_GOOD = auto()
     ENDED = auto()
@@ -86,6 +99,8 @@ class Fronts:
         self.loop = loop
         self.connections: set[Front] = set()
         self.page: WorkerPage | None = None
+        self.state: ServiceState | None = None
+        self.batches = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def log_to(self, recorder: Recorder) -> None:
@@ -103,6 +118,11 @@ class Fronts:
             Counters(page.block(metrics.LANE_DECLINED)),
             metrics.DURATION.edges_ns,
         )
+
+    def take_batches(self, state: ServiceState) -> None:
+        """Answer batches too from now on, on what is in force in the state."""
+        self.state = state
+        self.lane.array_bytes_max = self.settings.batch_body_limit_bytes
 
     def connect(self) -> "Front":
         """Make the protocol of a new connection."""
@@ -146,12 +166,23 @@ class Fronts:
 class Front(LaneConnection, asyncio.Protocol):
     """One connection: answered in the lane, or handed to aiohttp for a request or for good."""
 
-    __slots__ = ("_awaited", "_fronts", "_handler", "_held", "_is_answered", "_is_reading_paused", "_place", "_unread_bytes")
+    __slots__ = (
+        "_awaited",
+        "_batch",
+        "_fronts",
+        "_handler",
+        "_held",
+        "_is_answered",
+        "_is_reading_paused",
+        "_place",
+        "_unread_bytes",
+    )
 
     def __init__(self, lane: Lane, fronts: Fronts) -> None:  # noqa: ARG002 - the compiled base has taken the lane
         """Begin in the lane."""
         self._fronts = fronts
         self._handler: Connection | None = None
+        self._batch: BatchExchange | None = None
         self._place = Place.LANE
         self._awaited = Awaited.NOTHING
         self._held = b""
@@ -171,6 +202,7 @@ class Front(LaneConnection, asyncio.Protocol):
         """Forget the connection, and let aiohttp forget it."""
         self._fronts.connections.discard(self)
         self._leave(Place.ENDED)
+        self._stop_batch()
         self._held = b""
         self.transport = None
         if self._handler is not None:
@@ -195,6 +227,8 @@ class Front(LaneConnection, asyncio.Protocol):
             self._handler.resume_writing()
         if self._place is Place.LANE:
             self._go_on()
+        elif self._batch is not None:
+            self._batch.resume()
 
     # --- what the lane leaves
 
@@ -208,6 +242,9 @@ class Front(LaneConnection, asyncio.Protocol):
                 self._go_on()
             case Place.SLOW_REQUEST:
                 self._received_behind_a_request(received)
+            case Place.BATCH if self._batch is not None:
+                if rest := self._batch.received(received):
+                    self._hold(rest)
             case Place.SLOW_FOR_GOOD if self._handler is not None:
                 self.deadline = self.lane.idle_deadline
                 self._handler.data_received(received)
@@ -221,6 +258,8 @@ class Front(LaneConnection, asyncio.Protocol):
             self._hold(rest)
         elif outcome == MORE_TO_COME:
             self._await(rest, Awaited.BODY if size else Awaited.HEAD)
+        elif outcome == BATCH_REQUEST:
+            self._begin_batch(rest)
         elif outcome == ODD_REQUEST:
             self._hand_over(rest, size)
         elif outcome == FOREIGN_BYTES:
@@ -237,6 +276,45 @@ class Front(LaneConnection, asyncio.Protocol):
         elif self.has_asked:  # on a fresh connection the deadline for a head runs already
             self.deadline = self._fronts.loop.time() + settings.head_timeout_s
         self._awaited = awaited
+
+    def _begin_batch(self, rest: bytes) -> None:
+        """Answer a batch, of whose body there may be some bytes or all, and more behind it."""
+        head_bytes, body_bytes, is_stream, is_minimal, identity = self.lane.batch
+        fronts = self._fronts
+        if fronts.state is None:
+            raise RuntimeError("the lane takes batches, and there is no state to answer them from")
+        self._leave(Place.BATCH)
+        self.has_asked = True
+        head = BatchHead(rest[:head_bytes], body_bytes, is_stream, is_minimal, identity)
+        self._batch = BatchExchange(self, fronts.state, head, fronts.loop)
+        if behind := self._batch.received(rest[head_bytes:]):
+            self._hold(behind)
+
+    def batch_answered(self) -> None:
+        """Take note that a batch is wholly answered; what is behind it is offered in the next turn."""
+        self._fronts.batches += 1
+        self._batch = None
+        self._place, self.deadline = Place.LANE, self.lane.idle_deadline
+        self._fronts.loop.call_soon(self._go_on_after_batch)
+
+    def batch_refused(self, request: bytes) -> None:
+        """Give a batch that was taken and is not answered to aiohttp, whole."""
+        self._batch = None
+        self._hand_over(request, len(request))
+
+    def _go_on_after_batch(self) -> None:
+        if self._place is Place.LANE and not self.is_writing_paused:
+            self._go_on()
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer with a problem, where there is no request that aiohttp could answer."""
+        self.transport.write(problem_bytes(problem))
+        count_refusal(self._fronts.page, problem.kind.status)
+
+    def _stop_batch(self) -> None:
+        if self._batch is not None:
+            self._batch.stop()
+            self._batch = None
 
     def _hand_over(self, rest: bytes, size: int) -> None:
         """Give one request of `size` bytes to aiohttp, as much of it as is there, and keep what stands behind it."""
@@ -338,7 +416,7 @@ class Front(LaneConnection, asyncio.Protocol):
                 settings, now = self._fronts.settings, self._fronts.loop.time()
                 fresh = not self.has_asked and now < self.deadline - settings.head_timeout_s + FRESH_S
                 return fresh or bool(self._held)
-            case Place.SLOW_REQUEST:
+            case Place.SLOW_REQUEST | Place.BATCH:
                 return True
             case Place.SLOW_FOR_GOOD:
                 return self._handler is not None and self._handler.in_hand
@@ -351,18 +429,21 @@ class Front(LaneConnection, asyncio.Protocol):
         if self._place is Place.SLOW_FOR_GOOD and self._handler is not None and self._handler.in_hand:
             self.deadline = now + settings.keepalive_timeout_s
             return
+        if self._batch is not None:
+            self._batch.overdue(now)
+            return
         if self.is_writing_paused:
             self.transport.abort()  # the client reads nothing, so there is no use in waiting until all is written
         elif self._awaited is not Awaited.NOTHING:
             on_head = self._awaited is Awaited.HEAD
             problem = head_overdue(settings.head_timeout_s) if on_head else body_overdue(settings.body_timeout_s)
-            self.transport.write(problem_bytes(problem))
-            count_refusal(self._fronts.page, problem.kind.status)
+            self.refuse(problem)
         self.end()
 
     def end(self) -> None:
         """Close the connection when what is written has gone out."""
         self._leave(Place.ENDED)
+        self._stop_batch()
         self._held = b""
         self.transport.close()
 
@@ -461,6 +542,10 @@ class Memory(asyncio.Transport):
         if not self.closed.is_set():
             self.closed.set()
             asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
+
+    def abort(self) -> None:
+        """Lose the connection likewise: nothing here waits to be sent."""
+        self.close()
 
     def get_write_buffer_size(self) -> int:
         """Say that all is sent."""

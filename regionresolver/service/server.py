@@ -29,6 +29,9 @@ from regionresolver.settings import Settings
 
 POLL_S = 0.01
 
+# `_finish` has given the requests in hand their time. What goes on is cut, for which aiohttp waits twice so long.
+CUT_S = 0.1
+
 _log = logging.getLogger("regionresolver.service")
 
 
@@ -81,7 +84,7 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
     Raises ServeError.
     """
     loop = asyncio.get_running_loop()
-    runner = web.AppRunner(app, shutdown_timeout=settings.shutdown_timeout_s)
+    runner = web.AppRunner(app, shutdown_timeout=CUT_S)
     await runner.setup()
     server = runner.server
     if server is None:
@@ -103,6 +106,7 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
     counting.learn_routes(state.page, app)
     state.page.adopt(state.resolver)
     fronts.count_in(state.page)
+    fronts.take_batches(state)
     state.lane = partial(_tell_lane, fronts, without_lane)
     state.on_ending = fronts.leave_to_aiohttp
 
@@ -185,4 +189,4 @@ def _tell_lane(fronts: Fronts, without_lane: str | None) -> dict[str, object]:
     if without_lane is not None:
         return {"on": False, "why": without_lane}
     answered, declined = fronts.lane.counts()
-    return {"on": True, "answered": answered, "declined": declined}
+    return {"on": True, "answered": answered | {"batch": fronts.batches}, "declined": declined}

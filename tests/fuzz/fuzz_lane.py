@@ -28,6 +28,7 @@ LINES = (
     b"Connection: Upgrade",
     b"Connection: keep-alive, close", b"Connection:", b"Upgrade: websocket", b"Expect: 100-continue", b"Proxy-Connection: close",
     b"Content-Type: application/json", b"Content-Type: application/json; charset=utf-8", b"Content-Type: text/plain",
+    b"Content-Type: application/x-ndjson", b"Prefer: return=minimal", b"Prefer: respond-async",
     b"Content-Encoding: gzip", b"X-Request-Id: abc-123", b"X-Request-Id: a b", b"X-Request-Id:", b"User-Agent: okhttp/4.12.0",
     b"Accept-Encoding: gzip", b"Accept: */*", b"X: a\tb  c ", b"X-\xc3\xa9: a", b"X: \xc3\xa9", b" folded", b"\tfolded",
     b": no name",
@@ -36,6 +37,7 @@ LINES = (
 REQUEST_LINES = (
     b"GET /v1/resolve?ip=84.0.1.1 HTTP/1.1", b"POST /v1/decisions HTTP/1.1", b"GET /livez HTTP/1.1",
     b"HEAD /v1/resolve?ip=1 HTTP/1.1",
+    b"POST /v1/decisions/batch HTTP/1.1", b"POST /v1/decisions/batch/ HTTP/1.1",
     b"GET /v1/resolve?ip=84.0.1.1 HTTP/1.0", b"GET  /v1/resolve?ip=1 HTTP/1.1", b"get /v1/resolve?ip=1 HTTP/1.1",
     b"GET /v1/resolve?ip=1 HTTP/1.1 ", b"GET /v1/resolve?ip=1", b"GET http://a/v1/resolve?ip=1 HTTP/1.1", b"OPTIONS * HTTP/1.1",
     b"CONNECT a:80 HTTP/1.1", b"PRI * HTTP/2.0", b"POST /v1/decisions?strict HTTP/1.1", b"GET /v1/resolve?\xc3\xa9 HTTP/1.1",
@@ -58,8 +60,8 @@ def one(content: bytes, readers: Sequence[Reader] = READERS) -> None:
         if outcome == "odd":
             check_odd(content[at:end], message, readers)
             break
-        assert (method, target) in {(b"GET", b"/v1/resolve?" + (query or b"")), (b"POST", b"/v1/decisions")}
-        assert route == ("resolve" if method == b"GET" else "decisions")
+        targets = {"resolve": b"/v1/resolve?" + (query or b""), "decisions": b"/v1/decisions", "batch": b"/v1/decisions/batch"}
+        assert (method, target) == (b"GET" if route == "resolve" else b"POST", targets[route or ""])
         accepted.append(message)
         at = end
     for read in readers if at else ():
