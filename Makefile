@@ -17,7 +17,7 @@ geolite_city := $(geolite)/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLi
 swagger_ui_version := 5.35.0
 accuracy_at := --at 2026-11-22T12:00:00Z
 
-.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup bench-http bench-service compare-index accuracy accuracy-docs label-pings package \
+.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup bench-http bench-service bench-batches compare-index accuracy accuracy-docs label-pings package \
 	embedded-db openapi swagger-ui clean
 .DELETE_ON_ERROR:
 
@@ -59,6 +59,9 @@ bench-http: $(VENV)/.run  ## requests a second: we, with and without the lane, a
 
 bench-service: $(VENV)/.run  ## the service under load, and yardsticks in the same run: ARGS="--rounds 5" (apt: nginx-light)
 	$(bin)/python -m benchmarks.service $(ARGS)
+
+bench-batches: $(VENV)/.run  ## decisions a second of one core in batches over HTTP, ARGS="--rounds 9"
+	$(bin)/python -m benchmarks.http_batches --json build/bench/batches.json $(ARGS)
 
 accuracy: $(VENV)/.run  ## how often the answers are right, on the shipped labelled pings and the embedded database
 	$(bin)/python -m benchmarks.accuracy $(accuracy_at)
