@@ -17,7 +17,7 @@ geolite_city := $(geolite)/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLi
 swagger_ui_version := 5.35.0
 accuracy_at := --at 2026-11-22T12:00:00Z
 
-.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup bench-http bench-service bench-batches compare-index accuracy accuracy-docs label-pings package \
+.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup bench-http bench-service bench-batches soak-stream compare-index accuracy accuracy-docs label-pings package \
 	embedded-db openapi swagger-ui clean
 .DELETE_ON_ERROR:
 
@@ -59,6 +59,9 @@ bench-http: $(VENV)/.run  ## requests a second: we, with and without the lane, a
 
 bench-service: $(VENV)/.run  ## the service under load, and yardsticks in the same run: ARGS="--rounds 5" (apt: nginx-light)
 	$(bin)/python -m benchmarks.service $(ARGS)
+
+soak-stream: $(VENV)/.dev  ## a stream of pings of a gigabyte, in the lane and through aiohttp: how much memory it takes (BYTES=1000000000)
+	REGIONRESOLVER_STREAM_BYTES=$(or $(BYTES),1000000000) $(bin)/python -m pytest tests/test_batch_http.py -k any_size
 
 bench-batches: $(VENV)/.run  ## decisions a second of one core in batches over HTTP, ARGS="--rounds 9"
 	$(bin)/python -m benchmarks.http_batches --json build/bench/batches.json $(ARGS)
