@@ -19,7 +19,7 @@ decline: the signal is INVALID, as in Python. The oracle of both is the service'
 from typing import NamedTuple
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from _fastpath.address cimport Canonical, parse_text
@@ -60,11 +60,37 @@ cdef extern from *:
             at++;
         return at;
     }
+
+    /* Of 64 bytes, which are quotes, and which may not stand in a plain string: a bit a byte. 0 where that is not known. */
+    static inline int ping_marks(const char *at, uint64_t *quotes, uint64_t *bad)
+    {
+    #if defined(__SSE2__)
+        const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\\\');
+        const __m128i blank = _mm_set1_epi8(' '), rubout = _mm_set1_epi8(0x7F);
+        uint64_t found = 0, others = 0;
+        for (int i = 0; i < 64; i += 16) {
+            __m128i bytes = _mm_loadu_si128((const __m128i *)(at + i));
+            __m128i unfit = _mm_or_si128(
+                _mm_cmpeq_epi8(bytes, backslash), _mm_or_si128(_mm_cmplt_epi8(bytes, blank), _mm_cmpeq_epi8(bytes, rubout)));
+            found |= (uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, quote)) << i;
+            others |= (uint64_t)(unsigned)_mm_movemask_epi8(unfit) << i;
+        }
+        *quotes = found;
+        *bad = others;
+        return 1;
+    #else
+        (void)at; (void)quotes; (void)bad;
+        return 0;
+    #endif
+    }
+    #define ping_lowest_bit(word) __builtin_ctzll(word)
     """
     # Passes over plain bytes up to `end`. Up to `readable`, which is no less, bytes may be looked at and do not count.
     const char* ping_plain_end(
         const char* at, const char* end, const char* readable, const uint8_t* plain
     ) noexcept nogil
+    bint ping_marks(const char* at, uint64_t* quotes, uint64_t* bad) noexcept nogil
+    int ping_lowest_bit(uint64_t word) noexcept nogil
 
 cdef enum:
     # As `engine.MAX_FIELD_CHARACTERS`; every text here is ASCII, so bytes are characters.
@@ -72,6 +98,9 @@ cdef enum:
     # Integers and decimals of so few digits are numbers to every reader of JSON; exponents are declined.
     NUMBER_DIGITS_MAX = 15
     MICROSECOND_DIGITS = 6
+    # Bytes whose quotes are found together, and how many more behind them may be looked at.
+    BLOCK_BYTES = 64
+    BEHIND_QUOTE = 3
     SECONDS_OF_DAY = 86400
 
 # Bits of the fields that were seen.
@@ -96,6 +125,14 @@ cdef struct Cursor:
     const char* at
     const char* end
     const char* readable
+
+# The quotes of a text, block by block: those of the block at `block` that were not met yet, and its bytes that no plain
+# string has.
+cdef struct Quotes:
+    const char* block
+    const char* readable
+    uint64_t quotes
+    uint64_t bad
 
 # 1 for a byte that stands for itself between the quotes of a JSON string: visible ASCII and the blank, not " and \.
 cdef uint8_t[256] plain
@@ -247,6 +284,85 @@ cdef Py_ssize_t ping_at(const char* text, Py_ssize_t length, Py_ssize_t readable
 
 cdef int read_ping(Cursor* cursor, Ping* out) noexcept nogil:
     """Read one object of plain fields, up to its last bracket."""
+    if read_compact(cursor, out) != 0 and read_any(cursor, out) != 0:
+        return -1
+    return 0 if has_signal(out) else -1
+
+
+cdef inline const char* next_quote(Quotes* quotes) noexcept nogil:
+    """Find the next quote; NULL where there is none before the end, or a byte before it that no plain string has."""
+    cdef const char* found
+    while quotes.quotes == 0:
+        quotes.block += BLOCK_BYTES
+        if quotes.bad or quotes.readable - quotes.block < BLOCK_BYTES + BEHIND_QUOTE:
+            return NULL
+        ping_marks(quotes.block, &quotes.quotes, &quotes.bad)
+    found = quotes.block + ping_lowest_bit(quotes.quotes)
+    quotes.quotes &= quotes.quotes - 1
+    return found
+
+
+cdef inline const char* next_string(Quotes* quotes, const char* behind, Span* out) noexcept nogil:
+    """Read the string that begins at `behind`, or one blank behind it; give its closing quote, NULL where there is none."""
+    cdef const char* first = next_quote(quotes)
+    cdef const char* last
+    if first == NULL or (first != behind and (first != behind + 1 or behind[0] != b" ")):
+        return NULL
+    last = next_quote(quotes)
+    out.text, out.size = first + 1, last - first - 1
+    return last
+
+
+cdef int read_compact(Cursor* cursor, Ping* out) noexcept nogil:
+    """Read an object whose values are strings, without blanks but one behind a colon or comma; -1 for any other.
+
+    Where each string begins and ends is told by the quotes of 64 bytes at once, so one string need not be read for the
+    next one to be found. The object is of the grammar; and it is read again by `read_any` when it is not of this form.
+    """
+    cdef Span[UNKNOWN_FIELDS_MAX] unknown
+    cdef Span key, value
+    cdef Quotes quotes
+    cdef const char* last = cursor.at
+    cdef uint32_t seen = 0, field
+    cdef int unknown_count = 0
+    memset(out, 0, sizeof(Ping))
+    quotes.block, quotes.readable = cursor.at, cursor.readable
+    if cursor.readable - cursor.at < BLOCK_BYTES + BEHIND_QUOTE or last[0] != b"{":
+        return -1
+    if not ping_marks(quotes.block, &quotes.quotes, &quotes.bad):
+        return -1
+    while True:
+        last = next_string(&quotes, last + 1, &key)
+        if last == NULL or last[1] != b":":
+            return -1
+        last = next_string(&quotes, last + 2, &value)
+        if last == NULL:
+            return -1
+        field = field_of(&key)
+        if field == 0:
+            if unknown_count == UNKNOWN_FIELDS_MAX or is_among(&key, unknown, unknown_count):
+                return -1
+            unknown[unknown_count] = key
+            unknown_count += 1
+        elif seen & field or take_text(&value, field, out) != 0:
+            return -1
+        seen |= field
+        last += 1
+        if last[0] != b",":
+            break
+    if last[0] != b"}" or last >= cursor.end or quotes.bad & bits_before(last - quotes.block):
+        return -1
+    cursor.at = last + 1
+    return 0
+
+
+cdef inline uint64_t bits_before(Py_ssize_t count) noexcept nogil:
+    """The lowest bits of a word."""
+    return ~<uint64_t>0 if count >= BLOCK_BYTES else (<uint64_t>1 << count) - 1
+
+
+cdef int read_any(Cursor* cursor, Ping* out) noexcept nogil:
+    """Read an object of plain fields, whatever blanks are in it."""
     cdef Span[UNKNOWN_FIELDS_MAX] unknown
     cdef Span key
     cdef uint32_t seen = 0, field
@@ -269,9 +385,7 @@ cdef int read_ping(Cursor* cursor, Ping* out) noexcept nogil:
         if took(cursor, b","):
             continue
         break
-    if not took(cursor, b"}"):
-        return -1
-    return 0 if has_signal(out) else -1
+    return 0 if took(cursor, b"}") else -1
 
 
 cdef inline void skip_blanks(Cursor* cursor) noexcept nogil:
@@ -351,12 +465,17 @@ cdef int take_field(Cursor* cursor, uint32_t field, Ping* out) noexcept nogil:
         return 0 if took_word(cursor, b"null", 4) else -1
     if cursor.at[0] == b"{":
         return take_pair(cursor, field, out)
-    if read_string(cursor, &value) != 0 or value.size > TEXT_MAX:
+    return -1 if read_string(cursor, &value) != 0 else take_text(&value, field, out)
+
+
+cdef inline int take_text(const Span* value, uint32_t field, Ping* out) noexcept nogil:
+    """Take a text as the value of a known field."""
+    if value.size > TEXT_MAX:
         return -1
     if field == FIELD_IP:
-        take_ip(&value, out)
+        take_ip(value, out)
     elif field == FIELD_SERVING or field == FIELD_SIM:
-        take_plmn(&value, field == FIELD_SIM, out)
+        take_plmn(value, field == FIELD_SIM, out)
     elif field == FIELD_SKU:
         out.facts.sku, out.facts.sku_bytes = value.text, <uint32_t>value.size
     elif field == FIELD_SOLD_IN:
@@ -369,7 +488,7 @@ cdef int take_field(Cursor* cursor, uint32_t field, Ping* out) noexcept nogil:
         out.id, out.id_bytes = value.text, <uint32_t>value.size
     else:
         out.facts.is_first_activated = True
-        return read_instant(&value, &out.facts.first_activated_us)
+        return read_instant(value, &out.facts.first_activated_us)
     return 0
 
 
@@ -517,10 +636,13 @@ def read_query(bytes query not None):
     return as_read(&ping) if ping_from_query(PyBytes_AS_STRING(query), PyBytes_GET_SIZE(query), &ping) == 0 else None
 
 
-def read_json(bytes body not None):
-    """Read a body; None where it is declined."""
+def read_json(bytes body not None, bytes behind not None=b""):
+    """Read a body; None where it is declined. `behind` is what stands behind it in the same piece of memory."""
     cdef Ping ping
-    return as_read(&ping) if ping_from_json(PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), &ping) == 0 else None
+    cdef bytes piece = body + behind
+    if ping_within(PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(body), PyBytes_GET_SIZE(piece), &ping) != 0:
+        return None
+    return as_read(&ping)
 
 
 cdef object as_read(const Ping* ping):

@@ -17,6 +17,16 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 from _fastpath.fusion cimport INVALID
 from _fastpath.tally cimport count_resolution
 
+cdef extern from *:
+    """
+    static inline uint64_t texts_folded(uint64_t a, uint64_t b)
+    {
+        unsigned __int128 product = (unsigned __int128)a * b;
+        return (uint64_t)product ^ (uint64_t)(product >> 64);
+    }
+    """
+    uint64_t texts_folded(uint64_t a, uint64_t b) noexcept nogil
+
 cdef enum:
     # Texts that are kept: sets, a power of two of them, of so many places each that common texts do not push each other
     # out of one. About 80 bytes a text, and what it has.
@@ -28,19 +38,16 @@ cdef enum:
 cdef bytes NO_ID = b'{"id":null'
 
 
-cdef inline uint64_t rotated(uint64_t word, int by) noexcept nogil:
-    return word << by | word >> (64 - by)
-
-
 cdef inline uint64_t hash_of(const Key* key) noexcept nogil:
-    """Mix the eight words of a key."""
+    """Mix the eight words of a key, two by two and side by side, by the halves of their products (as wyhash does)."""
     cdef uint64_t[KEY_WORDS] words
-    cdef uint64_t mixed = 0
-    cdef int i
     memcpy(words, key, sizeof(words))
-    for i in range(KEY_WORDS):
-        mixed = rotated(mixed ^ words[i], 29) * <uint64_t>0x9E3779B97F4A7C15
-    return mixed ^ mixed >> 32
+    return (
+        texts_folded(words[0] ^ <uint64_t>0x9E3779B97F4A7C15, words[1] ^ <uint64_t>0xBF58476D1CE4E5B9)
+        ^ texts_folded(words[2] ^ <uint64_t>0x94D049BB133111EB, words[3] ^ <uint64_t>0xD6E8FEB86659FD93)
+        ^ texts_folded(words[4] ^ <uint64_t>0xA0761D6478BD642F, words[5] ^ <uint64_t>0xE7037ED1A0B428DB)
+        ^ texts_folded(words[6] ^ <uint64_t>0x8EBC6AF09C88C6E3, words[7] ^ <uint64_t>0x589965CC75374CC3)
+    )
 
 
 cdef inline bint is_kept(const Place* place, uint64_t hash, const Key* key) noexcept nogil:

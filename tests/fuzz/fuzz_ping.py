@@ -23,6 +23,7 @@ INSTANTS = (
 VALUES = ("null", "true", "false", "0", "-1", "01", "1.5", "1.", "1e3", "123456789012345", "1234567890123456", '"\\u0041"',
           '"\u00e9"', "[]", "{}", '{"a":1}', '"', "nul", "-", '"a"')  # fmt: skip
 FIELDS = ("ip", "serving", "sim", "sku", "sold_in", "device_id", "first_activated_at", "lang", "id", "other", "another", "i", "")
+BEHIND = tuple(piece * 80 for piece in (b'"', b"}", b"\n", b'","ip":"84.0.1.1"}', b" ", b"\\"))
 BLANKS = ("", "", "", " ", "\n", "\t \r\n", "\v")
 
 
@@ -33,6 +34,9 @@ def one(content: bytes) -> None:
         if found is not None:
             expected = reference(content)
             assert found == expected, f"{read.__name__} {content!r}: {found}, and Python says {expected}"
+    alone = ping.read_json(content)
+    for behind in BEHIND:
+        assert ping.read_json(content, behind) == alone, f"{content!r}: what stands behind it makes a difference"
 
 
 def made_body(rng: random.Random) -> bytes:
