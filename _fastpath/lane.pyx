@@ -641,7 +641,7 @@ cdef class LaneConnection:
                 whole = head.head_bytes + <Py_ssize_t>head.body_bytes
                 if lane.is_draining:
                     head.reason = DRAINING
-                elif head.route == BATCH:
+                elif head.route == BATCH:   # what every request has to fulfil is asked above: this one leaves here
                     if lane.array_bytes_max < 0:
                         head.reason = OTHER_PATH
                     elif not head.is_stream and head.body_bytes > <uint64_t>lane.array_bytes_max:

@@ -16,7 +16,7 @@ from regionresolver import Resolver
 from regionresolver.service.batch_answers import Batch
 from regionresolver.service.pages import Pages
 from regionresolver.service.protocol import compose
-from regionresolver.service.state import ServiceState
+from regionresolver.service.state import Generation, ServiceState
 from regionresolver.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def states() -> Iterator[dict[str, ServiceState]]:
     page = Pages(1).take(0, 0)
     assert page is not None
     with Resolver.open() as resolver:
-        plain = ServiceState(resolver, Settings(), page)
+        plain = ServiceState(Generation.of(resolver), Settings(), page)
         yield {"compiled": replace(plain, texts=Texts(resolver.engine, compose)), "python": plain}
 
 
