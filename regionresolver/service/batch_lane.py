@@ -63,7 +63,7 @@ class BatchExchange:
         self._begun = self._chunked = self._is_over = self._is_reading_paused = False
         self._turning: asyncio.Handle | None = None
         self._unsent_bytes = -1
-        state.page.count_in_flight(1)
+        state.page.count(metrics.IN_FLIGHT)
         self._started_s = time.perf_counter()
         front.deadline = loop.time() + self._timeout_s
 
@@ -99,7 +99,7 @@ class BatchExchange:
             self._turning = None
         if not self._is_over:
             self._is_over = True
-            self._state.page.count_in_flight(-1)
+            self._state.page.count(metrics.IN_FLIGHT, by=-1)
 
     def overdue(self, now: float) -> None:
         """End the connection: nothing came, or nothing was taken, for too long."""
@@ -211,6 +211,7 @@ class BatchExchange:
         self.stop()
         page = self._state.page
         page.count(metrics.REQUESTS, *ROUTE, "200")
+        page.count(metrics.LANE_ANSWERED, "batch")
         page.observe(metrics.DURATION, time.perf_counter() - self._started_s, *ROUTE)
         self._front.batch_answered()
 

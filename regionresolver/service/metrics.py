@@ -217,7 +217,7 @@ STATUSES: Final = (
     *("400", "401", "403", "404", "405", "406", "408", "413", "414", "415", "417", "421", "422", "429", "431"),
     *("500", "501", "503", OTHER),
 )
-LANE_ROUTES: Final = ("resolve", "decisions")
+LANE_ROUTES: Final = ("resolve", "decisions", "batch")
 LANE_REASONS: Final = (
     *("other_path", "host", "connection", "header", "length", "framing", "limit", "ping", "draining", "fault"),
 )
@@ -303,7 +303,7 @@ OVERRIDE_HITS: Final = counter(
 )
 IN_FLIGHT: Final = gauge(
     "http_requests_in_flight",
-    "Requests that aiohttp is answering. What the compiled lane answers is never between two turns of the loop.",
+    "Requests that aiohttp is answering, and batches. Else what the compiled lane answers is never between two turns.",
     "Steadily high: slow bodies, long batches, or clients that do not read; see `http_request_duration_seconds` by route.",
 )
 RELOADS: Final = counter(
