@@ -1,4 +1,4 @@
-# cython: autotestdict=False, freethreading_compatible=True
+# cython: autotestdict=False
 """An operator's overrides: which one speaks for an address or for a PLMN at an instant, and how often it did.
 
 In: two small tries, of the overridden networks and of the overridden PLMN prefixes, whose values number the overrides
