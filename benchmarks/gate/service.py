@@ -1,0 +1,241 @@
+"""Base and head as services, side by side, loaded by turns: throughput, CPU a request, and latency from the planned send time.
+
+Both servers run all the time on one core, idle but for the one that is asked; the generator (`http_load.c`, which never
+sleeps) has another core. A run is a closed loop for throughput and CPU, then a fixed rate for latency: RATE_SHARE of what the
+base can do, requests planned as a Poisson process, each latency counted from when its request was due. So a server that
+stands still for a while is late for all who came meanwhile, not for one.
+
+Runs come in pairs, A B B A A B ...: the second of a pair is measured within seconds of the first.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks import http_servers
+from benchmarks.gate.decisions import Finding, HarnessError, Limits, Verdict, judge_shift, shift_of_logs, shift_of_quantile
+from benchmarks.record import Figure, Histogram, Measurement, quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import ExitStack
+
+    from benchmarks.gate.builds import Build
+    from benchmarks.gate.decisions import Counts
+    from benchmarks.http_servers import Server
+
+CONNECTIONS: Final = 64
+RATE_SHARE: Final = 0.4
+SEED: Final = 1
+STAGE: Final = "decisions"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    pairs: int
+    pilot_pairs: int
+    closed_s: float
+    open_s: float
+    warm_up_s: float
+
+
+QUICK: Final = Plan(pairs=8, pilot_pairs=8, closed_s=0.3, open_s=0.8, warm_up_s=0.15)
+WHOLE: Final = Plan(pairs=12, pilot_pairs=12, closed_s=1.0, open_s=3.0, warm_up_s=0.4)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one run of one server gave; `latencies` are those of the fixed rate, in nanoseconds."""
+
+    per_second: float
+    cpu_ns: float
+    latencies: Counts
+
+
+Pair = tuple[Loaded, Loaded]
+"""Base and head, whichever was first."""
+
+
+@dataclass
+class Figures:
+    """All pairs of a comparison, beside those of its pilot."""
+
+    rate: float
+    pilot: list[Pair] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+
+    def findings(self, limits: Limits) -> list[Finding]:
+        """Judge every figure of the service."""
+        return [
+            self._of("throughput", "requests/s", limits.throughput, lambda run: run.per_second, higher_is_better=True),
+            self._of("cpu", "ns a request", limits.throughput, lambda run: run.cpu_ns),
+            self._of("p50", "ns", limits.p50, lambda run: quantile(run.latencies, 0.5)),
+            self._p99(limits.p99),
+        ]
+
+    def _of(
+        self, name: str, unit: str, limit: float, read: Callable[[Loaded], float], *, higher_is_better: bool = False
+    ) -> Finding:
+        base, head = (median(read(pair[side]) for pair in self.pairs) for side in (0, 1))
+        shift, pilot = (
+            shift_of_logs([math.log(read(head) / read(base)) for base, head in pairs]) for pairs in (self.pairs, self.pilot)
+        )
+        finding = Finding("service", name, unit, base, head, limit, Verdict.FINE)
+        return judge_shift(finding, shift, pilot, higher_is_better=higher_is_better)
+
+    def _p99(self, limit: float) -> Finding:
+        base, head = (quantile(self.latencies(side), 0.99) for side in (0, 1))
+        shift, pilot = (
+            shift_of_quantile([(base.latencies, head.latencies) for base, head in pairs], 0.99)
+            for pairs in (self.pairs, self.pilot)
+        )
+        finding = Finding("service", "p99", "ns", base, head, limit, Verdict.FINE)
+        return judge_shift(finding, shift, pilot, higher_is_better=False)
+
+    def latencies(self, side: int) -> Counts:
+        """Join the latencies of one side: 0 is the base, 1 the head."""
+        found: dict[int, int] = {}
+        for pair in self.pairs:
+            for bound, count in pair[side].latencies:
+                found[bound] = found.get(bound, 0) + count
+        return tuple(sorted(found.items()))
+
+    def measurement(self, side: int) -> Measurement:
+        """Return one side for a record, with the pilot's differences as the noise."""
+        runs = [pair[side] for pair in self.pairs]
+
+        def figure(name: str, unit: str, read: Callable[[Loaded], float], *, is_higher_better: bool = False) -> Figure:
+            values = [read(run) for run in runs]
+            low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+            noise = median(abs(read(head) / read(base) - 1) for base, head in self.pilot) if self.pilot else None
+            better = "higher" if is_higher_better else "lower"
+            return Figure(
+                name=name, value=median(values), unit=unit, low=low, high=high, rounds=len(values), noise=noise, better=better
+            )
+
+        return Measurement(
+            layer="service",
+            stage=STAGE,
+            conditions={"offered_rate": round(self.rate), "connections": CONNECTIONS, "planned": "poisson", "workers": 1},
+            figures=(
+                figure("throughput", "requests/s", lambda run: run.per_second, is_higher_better=True),
+                figure("cpu", "ns", lambda run: run.cpu_ns),
+                figure("p50", "ns", lambda run: quantile(run.latencies, 0.5)),
+                figure("p99", "ns", lambda run: quantile(run.latencies, 0.99)),
+                figure("p999", "ns", lambda run: quantile(run.latencies, 0.999)),
+            ),
+            histograms=(Histogram(name="latency", counts=self.latencies(side)),),
+        )
+
+
+def why_not() -> str | None:
+    """Say why a service cannot be measured here, None if it can."""
+    cores = len(os.sched_getaffinity(0))
+    return None if cores > 1 else "the service was not measured: server and generator need a core each, and there is one"
+
+
+def start(build: Build, name: str, stack: ExitStack) -> Server:
+    """Start the service of a build, with one worker; it ends with the stack."""
+    port = http_servers.free_port()
+    command: list[str | Path] = [build.python, "-P", "-m", "regionresolver", "serve", "--workers", "1", "--port", str(port)]
+    try:
+        return http_servers.run(name, command, stack, port)
+    except SystemExit as error:
+        raise HarnessError(f"the service of {name} ({build.revision.short}) does not start: {error}") from None
+
+
+def write_requests(folder: Path) -> Path:
+    """Write the requests of a run, as `http_load` reads them: decisions on made pings, with what okhttp sends."""
+    rng = random.Random(SEED)
+    content = folder / "requests"
+    made = http_servers.posts(http_servers.pings(rng), rng)
+    content.write_bytes(b"".join(struct.pack("=I", len(request)) + request for request in made))
+    return content
+
+
+def compare(base: Server, heads: tuple[Server, Server], requests: Path, plan: Plan) -> Figures:
+    """Measure a pilot, base against the first of `heads` (the base again), then base against the second of them."""
+    again, head = heads
+    capacity = median(_load(base, requests, 0, plan.closed_s, plan.warm_up_s)["rate"] for _ in range(3))
+    figures = Figures(capacity * RATE_SHARE)
+    for pairs, other, count in ((figures.pilot, again, plan.pilot_pairs), (figures.pairs, head, plan.pairs)):
+        pairs.extend(measure_pairs(base, other, requests, plan, figures.rate, count))
+    return figures
+
+
+def measure_pairs(base: Server, head: Server, requests: Path, plan: Plan, rate: float, count: int) -> Iterator[Pair]:
+    """Yield pairs of runs, the base first in every other one."""
+    for number in range(count):
+        if number % 2 == 0:
+            first = run(base, requests, plan, rate)
+            yield first, run(head, requests, plan, rate)
+        else:
+            second = run(head, requests, plan, rate)
+            yield run(base, requests, plan, rate), second
+
+
+def run(server: Server, requests: Path, plan: Plan, rate: float) -> Loaded:
+    """Load a server once: as fast as it goes, then at the rate."""
+    before_ns = server.cpu_ns()
+    closed = _load(server, requests, 0, plan.closed_s, plan.warm_up_s)
+    cpu_ns = server.cpu_ns() - before_ns
+    latencies = _load(server, requests, rate, plan.open_s, plan.warm_up_s)["latency_ns"]
+    # What was served in the warm-up took CPU too, and is not in the count.
+    served = closed["rate"] * (plan.closed_s + plan.warm_up_s)
+    return Loaded(closed["rate"], cpu_ns / served, tuple((bound, count) for bound, count in latencies))
+
+
+def _load(server: Server, requests: Path, rate: float, seconds: float, warm_up_s: float) -> dict[str, Any]:
+    numbers = (server.port, CONNECTIONS, seconds, 1, rate, warm_up_s)
+    command = ["taskset", "-c", http_servers.CLIENT_CORE, str(http_servers.build("http_load")), *map(str, numbers), "histogram"]
+    with requests.open("rb") as content:
+        done = subprocess.run(command, stdin=content, capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode:
+        raise HarnessError(f"the generator failed on {server.name}: {done.stderr.strip()}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    if found["failures"] or not found["requests"]:
+        raise HarnessError(f"{server.name} answered {found['failures']} of {found['requests']} requests with an error")
+    return found
+
+
+@contextmanager
+def freezing(pid: int, every_s: float, for_s: float) -> Iterator[None]:
+    """Stop a process for a moment, again and again, from outside: what a rare stall looks like to its clients."""
+    script = (
+        "import os, signal, sys, time\n"
+        "pid, every, pause = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])\n"
+        "while True:\n"
+        "    time.sleep(every - pause)\n"
+        "    os.kill(pid, signal.SIGSTOP)\n"
+        "    time.sleep(pause)\n"
+        "    os.kill(pid, signal.SIGCONT)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-S", "-c", script, str(pid), str(every_s), str(for_s)])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        os.kill(pid, signal.SIGCONT)
+
+
+def worker_of(server: Server) -> int:
+    """Return the process that answers: the supervisor's one worker."""
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+    if len(children) != 1:
+        raise HarnessError(f"{server.name} has {len(children)} workers, not one")
+    return int(children[0])
