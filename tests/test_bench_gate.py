@@ -9,6 +9,8 @@ import itertools
 import json
 import math
 import random
+import re
+import shlex
 import subprocess
 from dataclasses import replace
 from statistics import fmean, median
@@ -27,6 +29,7 @@ from benchmarks.gate.decisions import (
     Limits,
     Shift,
     Verdict,
+    accept,
     judge_instructions,
     judge_shift,
     overall,
@@ -34,7 +37,7 @@ from benchmarks.gate.decisions import (
     shift_of_quantile,
     worlds,
 )
-from benchmarks.record import Revision, quantile, read
+from benchmarks.record import ROOT, Revision, quantile, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,11 +193,23 @@ def test_verdicts_of_instructions() -> None:
     }
 
 
+def test_a_declared_cost_is_accepted_by_its_name(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    first = commit(tmp_path, "first\n\nCosts-More: of before")
+    commit(tmp_path, "second\n\nA reason.\n\nCosts-More: fusion, p50")
+    commit(tmp_path, "third\n\nCosts-More: lane.get")
+    names = gate.declared(tmp_path, first, "HEAD")
+    assert sorted(names) == ["fusion", "lane.get", "p50"]
+    assert gate.declared(tmp_path, None, "HEAD") == []
+    slow = [replace(FINDING, name=name, verdict=Verdict.REGRESSION) for name in ("fusion", "trie")]
+    assert [one.verdict for one in accept(slow, names)] == [Verdict.ACCEPTED, Verdict.REGRESSION]
+
+
 @pytest.mark.parametrize(
     ("verdicts", "strict", "status"),
     [
         ([], False, 0),
-        ([Verdict.FINE, Verdict.ONLY_IN_HEAD, Verdict.ONLY_IN_BASE], True, 0),
+        ([Verdict.FINE, Verdict.ONLY_IN_HEAD, Verdict.ONLY_IN_BASE, Verdict.ACCEPTED], True, 0),
         ([Verdict.FINE, Verdict.INCONCLUSIVE], False, 0),
         ([Verdict.FINE, Verdict.INCONCLUSIVE], True, 3),
         ([Verdict.IMPROVEMENT, Verdict.FINE], False, 4),
@@ -343,3 +358,11 @@ def test_the_base_is_where_the_branch_began_or_the_commit_before(tmp_path: Path)
     (tmp_path / "regionresolver").mkdir()
     (tmp_path / "regionresolver" / "changed.py").touch()
     assert gate.default_base(tmp_path)[0] == second, "the tree has changes: against the last commit"
+
+
+def test_the_commands_of_the_docs_are_taken() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    found = re.findall(r"-m benchmarks\.gate((?: +(?:--?)?(?:\"[^\"]*\"|[\w.-]+))*)", text)
+    assert len(found) >= 3
+    for arguments in found:
+        gate.parser().parse_args(shlex.split(arguments))

@@ -8,6 +8,8 @@ Without --base: from a branch the merge base with `main`; on `main`, or where th
 (the merge base itself when the tree has changes of its own). Where there is no commit before, as in a clone of one commit,
 the tree is compared with itself, which tests the harness and nothing else, and the report says so.
 
+A slowness that is wanted is declared at the end of its commit's message, by figure: "Costs-More: lane.get, p50".
+
 Exit status: 0 nothing is slower, 1 a regression, 2 the harness could not measure, 3 inconclusive (only with --strict),
 4 an improvement beyond the limit, to be noted.
 """
@@ -27,7 +29,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.gate import instructions, report, service
 from benchmarks.gate.builds import BUILD, Build, build_commit, build_here
-from benchmarks.gate.decisions import ExitStatus, Limits, guarded, judge_instructions, overall
+from benchmarks.gate.decisions import ExitStatus, Limits, accept, guarded, judge_instructions, overall
 from benchmarks.record import ROOT, append, make_record
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ def compare(options: argparse.Namespace) -> ExitStatus:
             findings += figures.findings(limits)
             for side in (0, 1):
                 measured[side].append(figures.measurement(side))
+    findings = accept(findings, declared(ROOT, base.revision.commit, options.head or "HEAD"))
     status = overall(findings, strict=options.strict)
     records = [
         make_record(measurements, revision=build.revision, notes=tuple(notes))
@@ -107,6 +110,23 @@ def compare(options: argparse.Namespace) -> ExitStatus:
     write(document, records, options.out)
     print(report.markdown(document))
     return status
+
+
+def declared(tree: Path, base: str | None, head: str) -> list[str]:
+    """Return the figures that the commits between say cost more: `Costs-More: lane.get, decide` at the end of a message."""
+    if base is None:
+        return []
+    command = [
+        "git",
+        "-C",
+        str(tree),
+        "log",
+        "--format=%(trailers:key=Costs-More,valueonly,separator=%x2C)",
+        f"{base}..{head}",
+        "--",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [name.strip() for name in done.stdout.replace("\n", ",").split(",") if name.strip()]
 
 
 def measure_service(base: Build, head: Build, plan: service.Plan) -> service.Figures:

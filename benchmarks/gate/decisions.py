@@ -47,6 +47,7 @@ class Verdict(Enum):
     REGRESSION = "regression"
     INCONCLUSIVE = "inconclusive"
     IMPROVEMENT = "improvement"
+    ACCEPTED = "accepted"
     FINE = "fine"
     ONLY_IN_HEAD = "only in head"
     ONLY_IN_BASE = "only in base"
@@ -246,6 +247,17 @@ def judge_shift(finding: Finding, shift: Shift, pilot: Shift, *, higher_is_bette
         verdict=verdict,
         note=note,
     )
+
+
+def accept(findings: Iterable[Finding], names: Iterable[str]) -> list[Finding]:
+    """Let the named figures be slower: somebody has said in a commit's message that they are to be."""
+    wanted = set(names)
+    return [
+        replace(one, verdict=Verdict.ACCEPTED, note="declared by Costs-More")
+        if one.verdict is Verdict.REGRESSION and one.name in wanted
+        else one
+        for one in findings
+    ]
 
 
 def overall(findings: Iterable[Finding], *, strict: bool) -> ExitStatus:

@@ -5,6 +5,8 @@ sleeps) has another core. A run is a closed loop for throughput and CPU, then a 
 base can do, requests planned as a Poisson process, each latency counted from when its request was due. So a server that
 stands still for a while is late for all who came meanwhile, not for one.
 
+Server and generator have the highest priority that may be had, so that other work on the machine shows less.
+
 Runs come in pairs, A B B A A B ...: the second of a pair is measured within seconds of the first.
 """
 
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from benchmarks.gate.decisions import Counts
     from benchmarks.http_servers import Server
 
+URGENT: Final = ("nice", "-n", "-20")
+"""What server and generator are started with. Where that is not allowed `nice` runs them as they are."""
+
 CONNECTIONS: Final = 64
 RATE_SHARE: Final = 0.4
 SEED: Final = 1
@@ -53,7 +58,7 @@ class Plan:
     warm_up_s: float
 
 
-QUICK: Final = Plan(pairs=8, pilot_pairs=8, closed_s=0.3, open_s=0.8, warm_up_s=0.15)
+QUICK: Final = Plan(pairs=8, pilot_pairs=8, closed_s=0.25, open_s=0.6, warm_up_s=0.1)
 WHOLE: Final = Plan(pairs=12, pilot_pairs=12, closed_s=1.0, open_s=3.0, warm_up_s=0.4)
 
 
@@ -151,7 +156,18 @@ def why_not() -> str | None:
 def start(build: Build, name: str, stack: ExitStack) -> Server:
     """Start the service of a build, with one worker; it ends with the stack."""
     port = http_servers.free_port()
-    command: list[str | Path] = [build.python, "-P", "-m", "regionresolver", "serve", "--workers", "1", "--port", str(port)]
+    command: list[str | Path] = [
+        *URGENT,
+        build.python,
+        "-P",
+        "-m",
+        "regionresolver",
+        "serve",
+        "--workers",
+        "1",
+        "--port",
+        str(port),
+    ]
     try:
         return http_servers.run(name, command, stack, port)
     except SystemExit as error:
@@ -170,11 +186,16 @@ def write_requests(folder: Path) -> Path:
 def compare(base: Server, heads: tuple[Server, Server], requests: Path, plan: Plan) -> Figures:
     """Measure a pilot, base against the first of `heads` (the base again), then base against the second of them."""
     again, head = heads
-    capacity = median(_load(base, requests, 0, plan.closed_s, plan.warm_up_s)["rate"] for _ in range(3))
-    figures = Figures(capacity * RATE_SHARE)
+    figures = Figures(capacity(base, requests, plan) * RATE_SHARE)
     for pairs, other, count in ((figures.pilot, again, plan.pilot_pairs), (figures.pairs, head, plan.pairs)):
         pairs.extend(measure_pairs(base, other, requests, plan, figures.rate, count))
     return figures
+
+
+def capacity(server: Server, requests: Path, plan: Plan) -> float:
+    """Return how many requests a second a server can answer, as nearly as a rate has to be chosen."""
+    rates: list[float] = [_load(server, requests, 0, plan.closed_s, plan.warm_up_s)["rate"] for _ in range(3)]
+    return median(rates)
 
 
 def measure_pairs(base: Server, head: Server, requests: Path, plan: Plan, rate: float, count: int) -> Iterator[Pair]:
@@ -201,7 +222,8 @@ def run(server: Server, requests: Path, plan: Plan, rate: float) -> Loaded:
 
 def _load(server: Server, requests: Path, rate: float, seconds: float, warm_up_s: float) -> dict[str, Any]:
     numbers = (server.port, CONNECTIONS, seconds, 1, rate, warm_up_s)
-    command = ["taskset", "-c", http_servers.CLIENT_CORE, str(http_servers.build("http_load")), *map(str, numbers), "histogram"]
+    command = ["taskset", "-c", http_servers.CLIENT_CORE, *URGENT, str(http_servers.build("http_load"))]
+    command += [*map(str, numbers), "histogram"]
     with requests.open("rb") as content:
         done = subprocess.run(command, stdin=content, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode:
@@ -224,7 +246,7 @@ def freezing(pid: int, every_s: float, for_s: float) -> Iterator[None]:
         "    time.sleep(pause)\n"
         "    os.kill(pid, signal.SIGCONT)\n"
     )
-    process = subprocess.Popen([sys.executable, "-S", "-c", script, str(pid), str(every_s), str(for_s)])
+    process = subprocess.Popen([*URGENT, sys.executable, "-S", "-c", script, str(pid), str(every_s), str(for_s)])
     try:
         yield
     finally:
