@@ -15,9 +15,12 @@ registries_version := 2.3.2026061719
 geolite := build/geolite2-2018
 geolite_city := $(geolite)/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLite2-City.mmdb
 swagger_ui_version := 5.35.0
+# Without its requirements, which pin NumPy and bring the clients of three clouds: what is used of it needs NumPy and SciPy.
+otava := apache-otava==0.8.0
 accuracy_at := --at 2026-11-22T12:00:00Z
 
-.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-lookup bench-http bench-service bench-batches soak-stream compare-index accuracy accuracy-docs label-pings package \
+.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-gate bench-gate-selftest bench-record bench-report \
+	bench-lookup bench-http bench-service bench-batches soak-stream compare-index accuracy accuracy-docs label-pings package \
 	embedded-db openapi swagger-ui clean
 .DELETE_ON_ERROR:
 
@@ -50,6 +53,18 @@ lint: $(VENV)/.dev  ## ruff, cython-lint, mypy --strict, stubtest
 
 bench: $(VENV)/.dev  ## run the benchmarks of the stages, ARGS="--benchmark-max-time=0.2" for a quick pass
 	$(bin)/python -m pytest benchmarks --benchmark-only --benchmark-disable-gc --benchmark-warmup=on --benchmark-columns=min,median,iqr,ops,rounds $(ARGS)
+
+bench-gate: $(VENV)/.dev  ## is this tree slower than BASE=<rev>? ARGS="--quick --strict" (apt: valgrind; docs/benchmarks.md)
+	$(bin)/python -m benchmarks.gate $(if $(BASE),--base $(BASE)) $(ARGS)
+
+bench-gate-selftest: $(VENV)/.dev  ## does the gate say so? REPEAT=50 measures its false-alarm rate and its power
+	$(bin)/python -m benchmarks.gate.selftest $(if $(REPEAT),--repeat $(REPEAT) --json build/bench/selftest.json) $(ARGS)
+
+bench-record: $(VENV)/.dev  ## measure stages and service, and append a line to benchmarks/history.ndjson (ARGS="--history FILE")
+	$(bin)/python -m benchmarks.history record $(ARGS)
+
+bench-report: $(VENV)/.dev  ## write build/bench/report/report.html, with change points, and its pictures
+	$(bin)/python -m benchmarks.history report $(ARGS)
 
 bench-lookup: $(VENV)/.bench-lookup $(dbip)/.fetched  ## every form of a lookup against its peers, ARGS="--quick" (needs npm; docs/benchmarks.md)
 	$(bin)/python -m benchmarks.lookup $(ARGS)
@@ -133,6 +148,7 @@ $(VENV)/.run: pyproject.toml $(compiled) | $(VENV)/bin/python
 
 $(VENV)/.dev: $(VENV)/.run
 	$(bin)/python -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	$(bin)/python -m pip install --quiet --no-deps '$(otava)'
 	touch $@
 
 $(VENV)/.bench-lookup: $(VENV)/.run
