@@ -101,7 +101,8 @@ def count(build: Build, names: Sequence[str] = (), *, padding: str = "", more: S
             raise HarnessError(f"callgrind took more than {PATIENCE_S} s: is the machine overloaded?") from None
         if done.returncode:
             raise HarnessError(f"the stages do not run under callgrind: {done.stderr.strip()[-600:]}")
-        return Counted(slopes(path.read_text(encoding="utf-8") for path in Path(folder).iterdir()), json.loads(done.stdout))
+        dumps = sorted(Path(folder).iterdir(), key=lambda path: int(path.suffix[1:] or 0))
+        return Counted(slopes(path.read_text(encoding="utf-8") for path in dumps), json.loads(done.stdout))
 
 
 def count_both(base: Build, head: Build, names: Sequence[str] = ()) -> tuple[Counted, Counted]:

@@ -58,7 +58,7 @@ STALL_EVERY_S: Final = 0.2
 PLAN: Final = service.Plan(pairs=8, pilot_pairs=8, closed_s=0.1, open_s=0.6, warm_up_s=0.05)
 POOL_PAIRS: Final = 64
 STALLED_PAIRS: Final = 40
-PROCESSES: Final = 5
+PROCESSES: Final = 2
 ATTEMPTS: Final = 3
 SEED: Final = 20261122
 LIMITS: Final = Limits()

@@ -109,7 +109,7 @@ def _changes_table(changes: Sequence[Change]) -> str:
         subject = html.escape(change.record.revision.subject or "")
         rows.append(
             f"<tr><td><code>{change.record.revision.short}</code></td><td>{subject}</td>"
-            f"<td>{change.key.layer}: {html.escape(change.key.stage)} {change.key.figure}</td>"
+            f"<td>{html.escape(_figure_name(change.key))}</td>"
             f'<td class="n">{change.before:,.1f}</td><td class="n">{change.after:,.1f}</td>'
             f'<td class="n {word}">{change.change:+.1%} {word}</td></tr>'
         )
@@ -119,6 +119,16 @@ def _changes_table(changes: Sequence[Change]) -> str:
         '<div class="scroll"><table><tr><th>from</th><th>subject</th><th>figure</th><th>before</th><th>after</th><th>change</th>'
         "</tr>\n" + "\n".join(rows) + "</table></div>\n"
     )
+
+
+def _figure_name(key: Key) -> str:
+    share = _share_of(key)
+    return f"{key.layer}: {key.stage} {key.figure}{f' at {share:.0%} of capacity' if share else ''}"
+
+
+def _share_of(key: Key) -> float | None:
+    found = re.search(r"share_of_capacity ([0-9.]+)", key.conditions)
+    return float(found[1]) if found else None
 
 
 def is_worse(change: Change) -> bool:
@@ -150,6 +160,13 @@ def _picture(rows: int, columns: int = 1, *, height_in: float) -> tuple[Picture,
         for side in ("top", "right"):
             one.spines[side].set_visible(False)
     return picture, found
+
+
+def _log_of_us(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.set_ylabel("latency, microseconds (log scale)", color=INK)
+    for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatted(lambda value, _: f"{value:,.0f}" if f"{value:e}"[0] in "125" else "")
 
 
 def _commit_axis(axes: Axes, records: Sequence[Record], *, most: int = 30) -> None:
@@ -220,16 +237,15 @@ def latency_over_commits(series: dict[Key, list[Point]], changes: Sequence[Chang
     records = max((points for points in found.values()), key=len)
     for color, (key, points) in zip(LINES * len(found), found.items(), strict=False):
         values = [point.figure.value / 1e3 for point in points]
-        lows = [(point.figure.value - (point.figure.low or point.figure.value)) / 1e3 for point in points]
-        highs = [((point.figure.high or point.figure.value) - point.figure.value) / 1e3 for point in points]
-        share = re.search(r"share_of_capacity ([0-9.]+)", key.conditions)
-        name = f"at {float(share[1]):.0%} of capacity" if share else "at a fixed rate"
+        lows = [max(point.figure.value - (point.figure.low or point.figure.value), 0) / 1e3 for point in points]
+        highs = [max((point.figure.high or point.figure.value) - point.figure.value, 0) / 1e3 for point in points]
+        share = _share_of(key)
+        name = f"at {share:.0%} of capacity" if share else "at a fixed rate"
         one.errorbar(range(len(values)), values, yerr=[lows, highs], color=color, marker="o", capsize=3, label=name)
         for change in changes:
             if change.key == key:
                 _mark(one, change, values[change.at])
-    one.set_yscale("log")
-    one.set_ylabel("p99, microseconds (log scale)", color=INK)
+    _log_of_us(one)
     one.set_ylim(bottom=one.get_ylim()[0] * 0.8, top=one.get_ylim()[1] * 1.6)
     _commit_axis(one, [point.record for point in records])
     one.legend(frameon=False, fontsize=9)
@@ -275,11 +291,10 @@ def distributions(records: Sequence[Record]) -> Section:
             style = "--" if measurement.layer == "yardstick" else "-"
             one.plot(shares, values, color=color, linestyle=style, linewidth=1.8, label=_name(measurement))
     one.set_xscale("log")
-    one.set_yscale("log")
+    _log_of_us(one)
     one.set_xticks([1 / (1 - share) for share in SHARES_SHOWN], [f"{share * 100:g} %" for share in SHARES_SHOWN])
     one.set_xticks([], minor=True)
     one.set_xlabel("share of requests that were faster", color=INK)
-    one.set_ylabel("latency, microseconds (log scale)", color=INK)
     one.legend(frameon=False, fontsize=9)
     words = (
         "Read upwards from a share of requests: at 99 % the curve shows what 1 of 100 requests exceeded. A flat curve is "
@@ -306,11 +321,10 @@ def rate_and_latency(records: Sequence[Record]) -> Section:
                 linewidth=1.8,
                 label=f"{words} of requests are faster ({name})",
             )
-    one.set_yscale("log")
+    _log_of_us(one)
     one.set_xlim(left=0)
     one.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     one.set_xlabel("offered requests a second, one worker", color=INK)
-    one.set_ylabel("latency, microseconds (log scale)", color=INK)
     one.legend(frameon=False, fontsize=9)
     said = ", ".join(
         f"{float(share):.0%}" for _, measurement in by_rate if (share := measurement.conditions.get("share_of_capacity"))
