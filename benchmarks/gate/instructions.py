@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STAGES = ROOT / "benchmarks" / "stages.py"
 MARKS = ROOT / "benchmarks" / "callgrind_marks.c"
 DUMP = re.compile(r"^desc: Trigger: Client Request: (\S+)=(\d+)=(\d+)$.*?^summary: (\d+)$", re.MULTILINE | re.DOTALL)
-PATIENCE_S = 600
+PATIENCE_S = 1800
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import json
 import random
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -188,11 +189,11 @@ def judged(pools: Pools, pairs: Sequence[Pair], pilot: Sequence[Pair] | None = N
 # --- over and over ---
 
 
-def repeated(repeat: int, layers: Sequence[str], out: Path | None) -> ExitStatus:
+def repeated(repeat: int, layers: Sequence[str], stages: Sequence[str], out: Path | None) -> ExitStatus:
     """Measure the false-alarm rate and the power, print them, write them."""
     tallies: list[Tally] = []
     if "instructions" in layers:
-        tallies += repeated_stages(repeat)
+        tallies += repeated_stages(repeat, stages)
     if "service" in layers:
         tallies += repeated_service(repeat)
     for tally in tallies:
@@ -210,8 +211,8 @@ def repeated(repeat: int, layers: Sequence[str], out: Path | None) -> ExitStatus
     return ExitStatus.FINE if all(tally.as_expected >= 0.9 * tally.repetitions for tally in tallies) else ExitStatus.REGRESSION
 
 
-def repeated_stages(repeat: int) -> list[Tally]:
-    """Judge all stages of identical code and of code with a planted slowness, by layouts of their own in each repetition."""
+def repeated_stages(repeat: int, stages: Sequence[str] = ()) -> list[Tally]:
+    """Judge stages (all without `stages`) of identical code and of code with a planted slowness, by layouts of their own in each repetition."""
     here = build_here()
     cost = instructions.count(here, [PLANTED_STAGE]).least[PLANTED_STAGE]
     planted = build_planted(cost)
@@ -220,10 +221,10 @@ def repeated_stages(repeat: int) -> list[Tally]:
     each, group = -(-repeat // PROCESSES), 5
     more = ["--layouts", str(group * each), "--sizes", "50", "250"]
     for process in range(PROCESSES):
-        counted = [
-            instructions.count(build, padding="x" * padding, more=more)
-            for build, padding in ((here, 331 * process), (here, 331 * process + 97), (planted, 331 * process + 193))
-        ]
+        with ThreadPoolExecutor(3) as pool:
+            asked = ((here, 331 * process), (here, 331 * process + 97), (planted, 331 * process + 193))
+            counting = [pool.submit(instructions.count, build, stages, padding="x" * size, more=more) for build, size in asked]
+            counted = [one.result() for one in counting]
         for number in range(min(each, repeat - process * each)):
             part = slice(group * number, group * (number + 1))
             base, again, head = ({name: min(found[part]) for name, found in one.layouts.items()} for one in counted)
@@ -253,6 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> ExitStatus:
     parser: Any = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeat", type=int, metavar="N", help="measure the false-alarm rate and the power over N repetitions")
     parser.add_argument("--layers", nargs="+", choices=("instructions", "service"), default=["instructions", "service"])
+    parser.add_argument("--stages", nargs="+", default=[], metavar="NAME", help="with --repeat: count these alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="with --repeat: write the counts here")
     options = parser.parse_args(arguments)
 
@@ -260,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> ExitStatus:
         print(said, file=sys.stderr)
 
     if options.repeat:
-        return guarded(lambda: repeated(options.repeat, options.layers, options.json), complain)
+        return guarded(lambda: repeated(options.repeat, options.layers, options.stages, options.json), complain)
     return guarded(lambda: once(complain), complain)
 
 
