@@ -60,11 +60,12 @@ bench-gate: $(VENV)/.dev  ## is this tree slower than BASE=<rev>? ARGS="--quick 
 bench-gate-selftest: $(VENV)/.dev  ## does the gate say so? REPEAT=50 measures its false-alarm rate and its power
 	$(bin)/python -m benchmarks.gate.selftest $(if $(REPEAT),--repeat $(REPEAT) --json build/bench/selftest.json) $(ARGS)
 
-bench-record: $(VENV)/.dev  ## measure stages and service, and append a line to benchmarks/history.ndjson (ARGS="--history FILE")
-	$(bin)/python -m benchmarks.history record $(ARGS)
+bench-record: $(VENV)/.dev  ## measure stages and service, append them to benchmarks/history.ndjson (HISTORY=FILE)
+	$(bin)/python -m benchmarks.history record --history $(or $(HISTORY),benchmarks/history.ndjson) $(ARGS)
+	$(bin)/python -m benchmarks.service --record $(or $(HISTORY),benchmarks/history.ndjson)
 
 bench-report: $(VENV)/.dev  ## write build/bench/report/report.html, with change points, and its pictures
-	$(bin)/python -m benchmarks.history report $(ARGS)
+	$(bin)/python -m benchmarks.history report --history $(or $(HISTORY),benchmarks/history.ndjson) $(ARGS)
 
 bench-lookup: $(VENV)/.bench-lookup $(dbip)/.fetched  ## every form of a lookup against its peers, ARGS="--quick" (needs npm; docs/benchmarks.md)
 	$(bin)/python -m benchmarks.lookup $(ARGS)

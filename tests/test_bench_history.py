@@ -33,7 +33,7 @@ def record(number: int, fusion: float = 100.0, p99: float | None = None) -> Reco
         Measurement(
             layer="service",
             stage="decisions",
-            conditions={"offered_rate": 1000 * share, "share_of_capacity": share, "workers": 1},
+            conditions={"offered_rate": 1000 * share, "share": share, "workers": 1},
             figures=tuple(Figure(name=name, value=p99 * by, unit="ns") for name, by in (("p50", 0.3), ("p99", 1), ("p999", 4))),
             histograms=(Histogram(name="latency", counts=((1000, 900), (int(p99), 95), (int(p99) * 9, 5))),),
         )

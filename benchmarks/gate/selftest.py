@@ -212,7 +212,7 @@ def repeated(repeat: int, layers: Sequence[str], stages: Sequence[str], out: Pat
 
 
 def repeated_stages(repeat: int, stages: Sequence[str] = ()) -> list[Tally]:
-    """Judge stages (all without `stages`) of identical code and of code with a planted slowness, by layouts of their own in each repetition."""
+    """Judge stages (all without `stages`) of identical code and of code with a planted slowness, each time by fresh layouts."""
     here = build_here()
     cost = instructions.count(here, [PLANTED_STAGE]).least[PLANTED_STAGE]
     planted = build_planted(cost)
@@ -233,6 +233,11 @@ def repeated_stages(repeat: int, stages: Sequence[str] = ()) -> list[Tally]:
                 judge_instructions(base, head, LIMITS), lambda loud: PLANTED_STAGE in loud and not loud & set(UNTOUCHED_STAGES)
             )
     return [same, slow]
+
+
+def is_named_alone(loud: set[str]) -> bool:
+    """Say whether the planted stage is named, and none that does not call it."""
+    return PLANTED_STAGE in loud and not loud & set(UNTOUCHED_STAGES)
 
 
 def repeated_service(repeat: int) -> list[Tally]:

@@ -1,6 +1,7 @@
 """Record a run, or show what was recorded.
 
-    python -m benchmarks.history record                              this tree: stages (time and instructions) and the service
+    python -m benchmarks.history record                              this tree's stages: time and instructions
+    python -m benchmarks.service --record benchmarks/history.ndjson  this tree's service, beside yardsticks
     python -m benchmarks.history record --layers instructions --commits HEAD~20..HEAD      stages of past commits, oldest first
     python -m benchmarks.history report                              build/bench/report/report.html and its pictures
 
@@ -15,13 +16,11 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.gate import instructions, service
+from benchmarks.gate import instructions
 from benchmarks.gate.builds import BUILD, Build, build_commit, build_here
 from benchmarks.gate.decisions import ExitStatus, HarnessError, guarded
 from benchmarks.record import ROOT, Figure, Measurement, Record, append, make_record, read
@@ -30,13 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 HISTORY = ROOT / "benchmarks" / "history.ndjson"
-LAYERS = ("micro", "instructions", "service", "peers")
+LAYERS = ("micro", "instructions")
 COUNTED = ("setup.py", "_fastpath")
 """A commit that touches none of these cannot change what is counted, and is left out."""
 
 TIMED_ROUNDS = 9
-SHARES = (0.5, 0.7, 0.9)
-PLAN = service.Plan(pairs=5, pilot_pairs=5, closed_s=1.0, open_s=2.0, warm_up_s=0.4)
 
 
 def main(arguments: Sequence[str] | None = None) -> ExitStatus:
@@ -46,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> ExitStatus:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     record = commands.add_parser("record", help="measure, and append a line")
-    record.add_argument("--layers", nargs="+", choices=LAYERS, default=["micro", "instructions", "service"])
+    record.add_argument("--layers", nargs="+", choices=LAYERS, default=list(LAYERS))
     record.add_argument("--commits", metavar="RANGE", help="commits that change compiled code, instead of the tree")
     record.add_argument("--peers", type=Path, metavar="FILE", help="take a result of make bench-http in")
     record.add_argument("--note", action="append", default=[], help="what a reader has to know of this run")
@@ -110,12 +107,6 @@ def measured(build: Build, layers: Sequence[str], peers: Path | None, notes: Seq
         counted = instructions.count(build)
         found += counted.measurements()
         said += [f"{name} was not counted: {why}" for name, why in counted.refused.items()]
-    if "service" in layers:
-        missing = service.why_not()
-        if missing is None:
-            found += served(build)
-        else:
-            said.append(missing)
     if peers is not None:
         found += peers_of(json.loads(peers.read_text(encoding="utf-8")))
     return make_record(found, revision=build.revision, notes=tuple(said))
@@ -140,24 +131,6 @@ def timed(build: Build) -> list[Measurement]:
 def _spread(name: str, unit: str, values: Sequence[float], **more: Any) -> Figure:
     low, middle, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
     return Figure(name=name, value=middle, unit=unit, low=low, high=high, rounds=len(values), **more)
-
-
-def served(build: Build) -> list[Measurement]:
-    """Measure the service at shares of its capacity, beside itself (A/A)."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        one, again = (service.start(build, name, stack) for name in ("service", "service again"))
-        requests = service.write_requests(folder)
-        capacity = service.capacity(one, requests, PLAN)
-        found = []
-        for share in SHARES:
-            figures = service.Figures(capacity * share)
-            figures.pairs.extend(service.measure_pairs(one, again, requests, PLAN, figures.rate, PLAN.pairs))
-            figures.pilot = figures.pairs
-            measurement = figures.measurement(0)
-            conditions = measurement.conditions | {"share_of_capacity": share}
-            found.append(measurement.model_copy(update={"conditions": conditions}))
-        return found
 
 
 def peers_of(result: dict[str, Any]) -> list[Measurement]:

@@ -74,7 +74,7 @@ def key_of(record: Record, measurement: Measurement, figure: Figure) -> Key:
     else:
         comparable = f"machine {record.machine.fingerprint}, Python {versions.python}"
     conditions = dict(measurement.conditions)
-    if "share_of_capacity" in conditions:
+    if "share" in conditions:
         conditions.pop("offered_rate", None)
     said = ", ".join(f"{name} {value}" for name, value in sorted(conditions.items()))
     return Key(measurement.layer, measurement.stage, figure.name, said, comparable)

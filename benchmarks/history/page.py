@@ -127,7 +127,7 @@ def _figure_name(key: Key) -> str:
 
 
 def _share_of(key: Key) -> float | None:
-    found = re.search(r"share_of_capacity ([0-9.]+)", key.conditions)
+    found = re.search(r"\bshare ([0-9.]+)", key.conditions)
     return float(found[1]) if found else None
 
 
@@ -231,7 +231,7 @@ def latency_over_commits(series: dict[Key, list[Point]], changes: Sequence[Chang
     title = "p99 of the service, over commits"
     found = {key: points for key, points in series.items() if key.layer == "service" and key.figure == "p99"}
     if not found:
-        return Section("p99", title, "Not recorded: make bench-record.", None)
+        return Section("p99", title, "Not recorded: make bench-service.", None)
     picture, axes = _picture(1, height_in=4.6)
     (one,) = axes
     records = max((points for points in found.values()), key=len)
@@ -240,7 +240,7 @@ def latency_over_commits(series: dict[Key, list[Point]], changes: Sequence[Chang
         lows = [max(point.figure.value - (point.figure.low or point.figure.value), 0) / 1e3 for point in points]
         highs = [max((point.figure.high or point.figure.value) - point.figure.value, 0) / 1e3 for point in points]
         share = _share_of(key)
-        name = f"at {share:.0%} of capacity" if share else "at a fixed rate"
+        name = f"{key.stage} at {share:.0%} of capacity" if share else f"{key.stage} at a fixed rate"
         one.errorbar(range(len(values)), values, yerr=[lows, highs], color=color, marker="o", capsize=3, label=name)
         for change in changes:
             if change.key == key:
@@ -267,7 +267,7 @@ def _last(records: Sequence[Record], is_wanted: Callable[[Measurement], bool]) -
 
 
 def _name(measurement: Measurement) -> str:
-    share, rate = (measurement.conditions.get(name) for name in ("share_of_capacity", "offered_rate"))
+    share, rate = (measurement.conditions.get(name) for name in ("share", "offered_rate"))
     said = f"{measurement.stage}, {float(rate):,.0f} requests/s" if rate else measurement.stage
     return f"{said} ({float(share):.0%} of capacity)" if share else said
 
@@ -275,9 +275,9 @@ def _name(measurement: Measurement) -> str:
 def distributions(records: Sequence[Record]) -> Section:
     """Draw latency by percentile, of the last record with histograms."""
     title = "How latency is distributed"
-    found = _last(records, lambda one: one.layer in {"service", "yardstick"} and bool(one.histograms))
+    found = _last(records, lambda one: one.layer == "service" and bool(one.histograms))
     if not found:
-        return Section("distribution", title, "Not recorded: make bench-record.", None)
+        return Section("distribution", title, "Not recorded: make bench-service.", None)
     picture, (one,) = _picture(1, height_in=4.8)
     for color, measurement in zip(LINES * len(found), found, strict=False):
         for histogram in measurement.histograms:
@@ -288,8 +288,7 @@ def distributions(records: Sequence[Record]) -> Section:
                 if seen < total:
                     shares.append(total / (total - seen))
                     values.append(bound / 1e3)
-            style = "--" if measurement.layer == "yardstick" else "-"
-            one.plot(shares, values, color=color, linestyle=style, linewidth=1.8, label=_name(measurement))
+            one.plot(shares, values, color=color, linewidth=1.8, label=_name(measurement))
     one.set_xscale("log")
     _log_of_us(one)
     one.set_xticks([1 / (1 - share) for share in SHARES_SHOWN], [f"{share * 100:g} %" for share in SHARES_SHOWN])
@@ -307,9 +306,11 @@ def rate_and_latency(records: Sequence[Record]) -> Section:
     """Draw percentiles over the offered rate, of the last record that has several rates."""
     title = "Latency by how much is asked"
     found = _last(records, lambda one: one.layer == "service" and "offered_rate" in one.conditions)
+    stage = "decisions" if any(one.stage == "decisions" for one in found) else found[0].stage if found else ""
+    found = [one for one in found if one.stage == stage]
     by_rate = sorted(((float(one.conditions["offered_rate"] or 0), one) for one in found), key=lambda pair: pair[0])
     if len(by_rate) < 2:
-        return Section("rate", title, "Not recorded at more than one rate: make bench-record.", None)
+        return Section("rate", title, "Not recorded at more than one rate: make bench-service.", None)
     picture, (one,) = _picture(1, height_in=4.4)
     for color, name, words in zip(LINES, ("p50", "p99", "p999"), ("half", "99 of 100", "999 of 1000"), strict=False):
         points = [(rate, figure.value / 1e3) for rate, measurement in by_rate if (figure := measurement.figure(name)) is not None]
@@ -326,11 +327,9 @@ def rate_and_latency(records: Sequence[Record]) -> Section:
     one.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     one.set_xlabel("offered requests a second, one worker", color=INK)
     one.legend(frameon=False, fontsize=9)
-    said = ", ".join(
-        f"{float(share):.0%}" for _, measurement in by_rate if (share := measurement.conditions.get("share_of_capacity"))
-    )
+    said = ", ".join(f"{float(share):.0%}" for _, measurement in by_rate if (share := measurement.conditions.get("share")))
     words = (
-        f"The last record, at {said or 'the rates that were asked for'} of what one worker can answer at most. Where the "
+        f"The last record, {stage}, at {said or 'the rates that were asked for'} of what one worker can answer. Where the "
         "curves bend up is where the service should not be run for long."
     )
     return Section("rate", title, words, picture)
@@ -364,15 +363,23 @@ def stage_costs(records: Sequence[Record]) -> Section:
     return Section("stages", title, words, picture)
 
 
+def _server(measurement: Measurement) -> str:
+    request = measurement.conditions.get("request")
+    name = "service" if measurement.layer == "service" else measurement.stage
+    return f"{request} {name}" if request else name
+
+
 def peers(records: Sequence[Record]) -> Section:
     """Draw CPU a request of the service and the servers that it is measured against."""
     title = "Beside other servers"
-    found = _last(records, lambda one: one.layer in {"peer", "yardstick"} and one.figure("cpu") is not None)
+    layers = {"peer", "yardstick", "service"}
+    closed = [one for one in records if any(other.layer in {"peer", "yardstick"} for other in one.measurements)]
+    found = _last(closed, lambda one: one.layer in layers and one.conditions.get("loop") != "open" and bool(one.figure("cpu")))
     if not found:
-        words = "Not recorded: make bench-http, then make bench-record ARGS='--peers build/bench/http.json'."
+        words = "Not recorded: make bench-service, or make bench-http and make bench-record ARGS='--peers FILE'."
         return Section("peers", title, words, None)
     picture, (one,) = _picture(1, height_in=0.4 * len(found) + 1.2)
-    named = [(measurement.stage, measurement.figure("cpu")) for measurement in found[::-1]]
+    named = [(_server(measurement), measurement.figure("cpu")) for measurement in found[::-1]]
     bars = [(stage, figure) for stage, figure in named if figure is not None]
     values = [figure.value / 1e3 for _, figure in bars]
     one.barh(
@@ -384,7 +391,8 @@ def peers(records: Sequence[Record]) -> Section:
     one.set_xlim(0, max(values) * 1.12)
     one.grid(visible=False, axis="y")
     words = (
-        "CPU time of the server's processes for one request, the same load on each; lower is cheaper. `lane` is this service, "
+        "CPU time of the server's processes for a request, the same load on each; less is cheaper. `lane` is this service, as is "
+        "`service`, "
         "`aiohttp` is it without its compiled lane, `floor` is C on epoll with a constant answer as long, `uvloop` the same "
         "in a bare asyncio protocol; nginx and HAProxy look a country up and do nothing else of the service's work."
     )
