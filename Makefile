@@ -19,7 +19,7 @@ swagger_ui_version := 5.35.0
 otava := apache-otava==0.8.0
 accuracy_at := --at 2026-11-22T12:00:00Z
 
-.PHONY: help run test nightly sanitize fuzz fuzz-http lint bench bench-gate bench-gate-selftest bench-record bench-report \
+.PHONY: help run test soak nightly sanitize fuzz fuzz-http lint bench bench-gate bench-gate-selftest bench-record bench-report \
 	bench-lookup bench-http bench-service bench-batches soak-stream compare-index accuracy accuracy-docs label-pings package \
 	embedded-db openapi swagger-ui clean
 .DELETE_ON_ERROR:
@@ -32,6 +32,9 @@ run: $(VENV)/.run  ## start the service on the embedded database and the default
 
 test: $(VENV)/.dev  ## run the tests
 	$(bin)/python -m pytest
+
+soak: $(VENV)/.dev  ## killed workers, restarts, reloads, broken files, a full disk, and MINUTES=30 of load with 200 reloads
+	$(bin)/python -m tests.soak --minutes $(or $(MINUTES),30)
 
 nightly: $(VENV)/.dev  ## a million generated policies x pings x instants against the readable evaluator
 	REGIONRESOLVER_CASES=1000000 $(bin)/python -m pytest tests/test_policy_table.py -k 'readable_evaluator and not many'

@@ -75,6 +75,18 @@ class PolicyError(WrittenFileError):
         super().__init__(file, reason, where=where, remedy=remedy)
 
 
+class CanaryError(WrittenFileError):
+    """A generation does not answer a canary as its file expects, or the file cannot be read."""
+
+    code = "CANARY_FAILED"
+
+
+class GenerationError(RegionResolverError):
+    """A generation is sound, and must not be served: it is too old, or knows much less than the one that is."""
+
+    code = "GENERATION_REFUSED"
+
+
 class SettingsError(RegionResolverError):
     """A flag, an environment variable or the settings file holds a value that cannot be used."""
 

@@ -120,7 +120,27 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Seconds that a worker's loop may stand still before the worker is killed and replaced.",
     )
+    control_socket: Path | None = Field(
+        None, description="Unix socket for the commands reload and status. None: an abstract name made of host and port."
+    )
+    watch: bool = Field(False, description="Reload when a file that is served from was replaced and has come to rest.")
+    canaries: Path | None = Field(None, description="File (TOML) of pings that a generation must answer as it says.")
+    max_age_warn_days: float | None = Field(
+        90.0, gt=0, allow_inf_nan=False, description="Age of a database, by its build, from which /readyz and the log warn."
+    )
+    max_age_refuse_days: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Age of a database from which it is not served. None: no limit."
+    )
+    shrink_limit: float = Field(
+        0.2, ge=0, le=1, allow_inf_nan=False, description="Share of the known addresses or networks that a reload may lose."
+    )
     reload_timeout_s: Seconds = Field(600.0, description="Seconds for a new generation to be built and opened by every worker.")
+    shed_lag_s: Seconds = Field(
+        1.0, description="Lateness of a worker's loop from which requests that aiohttp would answer get 503 OVERLOADED."
+    )
+    shed_in_flight: int = Field(
+        1024, ge=1, description="Requests at aiohttp in one worker from which further ones get 503 OVERLOADED."
+    )
     shutdown_timeout_s: Seconds = Field(10.0, description="Seconds that requests in hand get to finish at the end.")
 
     @classmethod

@@ -14,7 +14,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tests.http_service import LOOPBACK
 
@@ -130,7 +130,7 @@ class Load:
     longest_s: float = 0.0
     stopped: bool = False
 
-    async def __aenter__(self) -> Load:
+    async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._ask_on()) for _ in range(self.clients)]
         return self
 

@@ -94,7 +94,7 @@ async def test_workers_swap_without_closing_a_connection(tmp_path: Path) -> None
     with serve("--db", str(path), "--workers", "2") as running:
         old = running.workers()
         async with Load(running.port, target="/v1/resolve?ip=84.0.1.1") as load:
-            city_database(tmp_path / "new.mmdb", {"84.0.0.0/16": ("ES", None)}).rename(path)
+            city_database(tmp_path / "new.mmdb", CITY_NETWORKS | {"84.0.0.0/16": ("ES", None)}).rename(path)
             found = await reload(running)
             assert found["data"] == "g2"
             for _ in range(20):

@@ -14,7 +14,10 @@ from regionresolver.errors import LoadError, PingError, RegionResolverError, Set
 FAILED = 1
 USAGE = 2
 
-COMMANDS = ("serve", "lookup", "decide", "log", "plmn", "policy", "catalogue", "db", "index", "load", "config")
+COMMANDS = (
+    *("serve", "reload", "status", "load"),
+    *("lookup", "decide", "log", "plmn", "policy", "catalogue", "db", "index", "config"),
+)
 
 
 # An IMSI, or the part of one behind a separator: click repeats what it does not understand.

@@ -17,6 +17,7 @@ from _fastpath.engine import Engine
 from _fastpath.lookup import Lookup
 from _fastpath.tally import Tally
 from regionresolver.errors import InvalidAddressError, NoSignalError, PolicyError
+from regionresolver.index.extent import Extent
 from regionresolver.model import Explanation, PingFacts, Region, Resolution, SourceRecord
 from regionresolver.policy import SHIPPED, CompiledPolicy, Policy, Severity, lint, run_tests, shipped_policy
 from regionresolver.policy.breaker import Breaker
@@ -196,6 +197,10 @@ class Resolver:
     def index(self) -> Index:
         """The open index."""
         return self._index
+
+    def extent(self) -> Extent:
+        """Measure how much the databases know, in half a second."""
+        return Extent.of(self._index)
 
     def with_policy(self, policy: Policy) -> Self:
         """Return a resolver on the same data with another policy, which is compiled and not checked any further.

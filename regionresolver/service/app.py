@@ -1,7 +1,7 @@
 """The application: its routes, and the middlewares around them from the outside in.
 
-`note_request` (the connection's deadline) - `identify` (request id, trace id) - `answer_problems` - `refuse_ambiguous` -
-handler. `finish_headers` and `authz.complete_headers` run on every answer just before it is sent.
+`note_request` (the connection's deadline) - `identify` (request id, trace id) - `answer_problems` - `admit` (overload) -
+`refuse_ambiguous` - handler. `finish_headers` and `authz.complete_headers` run on every answer just before it is sent.
 """
 
 from aiohttp import web
@@ -10,6 +10,7 @@ from regionresolver.resolver import Resolver
 from regionresolver.service import authz, batch, breaker, docs_page, handlers, health, logs, pings, request_id
 from regionresolver.service.connection import note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
+from regionresolver.service.overload import PRESSURE, Pressure, admit
 from regionresolver.service.pages import WorkerPage
 from regionresolver.service.problems import Handler, answer_problems, close_after, hide_aiohttp_text
 from regionresolver.service.state import STATE, Generation, ServiceState
@@ -40,10 +41,11 @@ ROUTES = (
 def make_app(resolver: Resolver, settings: Settings, page: WorkerPage) -> web.Application:
     """Make a worker's application over an open resolver, which stays the caller's to close."""
     app = web.Application(
-        middlewares=[note_request, identify, answer_problems, refuse_ambiguous],
+        middlewares=[note_request, identify, answer_problems, admit, refuse_ambiguous],
         client_max_size=settings.body_limit_bytes,
     )
     app[STATE] = ServiceState(Generation.of(resolver), settings, page)
+    app[PRESSURE] = Pressure(settings, page)
     app.add_routes(ROUTES)
     app.on_response_prepare.append(finish_headers)
     app.on_response_prepare.append(authz.complete_headers)

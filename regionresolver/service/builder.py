@@ -22,7 +22,7 @@ from regionresolver.resolver import Resolver
 from regionresolver.resolver.parcel import Parcel, pack
 from regionresolver.service import channel, logs
 
-NICENESS = 10
+NICENESS = 5
 ORPHAN_S = 5
 """How much longer than its time a builder lives that nobody kills."""
 

@@ -31,6 +31,8 @@ class Command(Enum):
     """Serve it from now on."""
     FORGET = b"forget"
     """It will not be served."""
+    TOLD = b"told"
+    """How the latest reload ended, as JSON behind a blank."""
 
 
 class Report(Enum):

@@ -299,14 +299,15 @@ def _is_unknown_method(beginning: bytes) -> bool:
     return match is not None and match[1].decode("ascii") not in hdrs.METH_ALL
 
 
-def problem_bytes(problem: Problem) -> bytes:
+def problem_bytes(problem: Problem, *, keep_alive: bool = False) -> bytes:
     """Give a problem as the bytes of an answer, where there is no request that aiohttp could answer."""
     identity = request_id.taken_or_made([])
     body = problem.document(identity)
     headers = standing_headers(identity) | {
         "Content-Type": CONTENT_TYPE,
         "Content-Length": str(len(body)),
-        "Connection": "close",
+        **problem.headers,
+        **({} if keep_alive else {"Connection": "close"}),
     }
     status = HTTPStatus(problem.kind.status)
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -10,6 +10,8 @@ import orjson
 from aiohttp import web
 
 from regionresolver.resolver import Breaker
+from regionresolver.service.checks import too_old
+from regionresolver.service.overload import PRESSURE, Pressure
 from regionresolver.service.problems import DRAINING, NOT_READY, ProblemError
 from regionresolver.service.state import STATE, ServiceState
 
@@ -24,7 +26,7 @@ async def live(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """Answer `/readyz`."""
     state = request.app[STATE]
-    checks = checks_of(state)
+    checks = checks_of(state, request.app[PRESSURE])
     if all(check["ok"] for check in checks.values()):
         warnings = list(warnings_of(state))
         return _json({"status": "ready", "worker": state.worker, "checks": checks, "lane": state.lane(), "warnings": warnings})
@@ -38,13 +40,14 @@ async def show_version(request: web.Request) -> web.Response:
     return _json({"name": "regionresolver", "version": request.app[STATE].version})
 
 
-def checks_of(state: ServiceState) -> dict[str, dict[str, object]]:
+def checks_of(state: ServiceState, pressure: Pressure) -> dict[str, dict[str, object]]:
     """Give every readiness check by name. Data and policy are loaded before the service listens, and stay.
 
     A breaker that has tripped leaves the instance ready: another instance would answer no better.
     """
     resolver = state.resolver
     return {
+        "overload": {"ok": pressure.reason is None, "why": pressure.reason},
         "data": {"ok": True, "digest": state.data_digest},
         "policy": {
             "ok": True,
@@ -52,6 +55,7 @@ def checks_of(state: ServiceState) -> dict[str, dict[str, object]]:
             "generation": resolver.policy_generation,
             "in_place_of_the_active": resolver.policy_is_fallback,
         },
+        "reload": {"ok": True, "latest": state.latest_reload},
         "breaker": {"ok": True, **_breaker(resolver.breaker)},
         "draining": {"ok": not state.draining},
     }
@@ -60,6 +64,11 @@ def checks_of(state: ServiceState) -> dict[str, dict[str, object]]:
 def warnings_of(state: ServiceState) -> Iterator[str]:
     """Give what an operator should know of: what was found at the start, and what the breaker has done since."""
     yield from state.resolver.warnings
+    limit_days = state.settings.max_age_warn_days
+    if limit_days is not None and (aged := too_old(state.resolver, limit_days)) is not None:
+        yield f"{aged}: update it"
+    if state.latest_reload is not None and state.latest_reload["outcome"] == "failed":
+        yield f"the latest reload failed, and {state.resolver.generation} is still served: {state.latest_reload['detail']}"
     breaker = state.resolver.breaker
     if breaker.trip is not None:
         yield str(breaker.trip)

@@ -312,6 +312,25 @@ RELOADS: Final = counter(
     "`failed`: the old generation serves on. The event `reload_failed` says why; mend that and send SIGHUP again.",
     OneOf("outcome", ("succeeded", "failed")),
 )
+GENERATION: Final = gauge(
+    "generation",
+    "The number of the generation that a worker serves, as in `data` of its answers.",
+    "All workers should be at the same one but for the moment of a reload; one that stays behind is killed after 10 s.",
+    of_processes="max",
+)
+SHED: Final = counter(
+    "requests_shed",
+    "Requests refused with 503 OVERLOADED, by what was too much.",
+    "More workers or instances. `in_flight`: look for slow bodies and long batches; `lag`: for what holds the loop up.",
+    OneOf("reason", ("in_flight", "lag")),
+)
+LOOP_LAG: Final = gauge(
+    "loop_lag_seconds",
+    "How late a worker's loop was at its latest tick, of which it has 50 a second.",
+    "Every request waits for so long at least. Near `shed_lag_s` requests are refused.",
+    of_processes="max",
+    seconds=True,
+)
 WORKER_RESTARTS: Final = counter(
     "worker_restarts",
     "Workers that had to be replaced because they died.",

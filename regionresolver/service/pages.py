@@ -54,6 +54,7 @@ class Word(IntEnum):
     STARTED_US = 3
     HEARTBEAT_NS = 4
     RESTARTS = 5
+    GENERATION = 6
 
 
 class WorkerPage:
@@ -70,7 +71,7 @@ class WorkerPage:
         """Begin a new owner's life (called by the supervisor just before the fork; `worker` counts from 0)."""
         words = self._words
         self._forget_gauges()
-        words[Word.PID], words[Word.WORKER] = 0, worker
+        words[Word.PID], words[Word.WORKER], words[Word.GENERATION] = 0, worker, 0
         words[Word.STARTED_US], words[Word.RESTARTS] = round(now().timestamp() * 1e6), restarts
         self.beat()
         self.state = state
@@ -192,6 +193,16 @@ class WorkerPage:
     def heartbeat_ns(self) -> int:
         """When the owner's loop last told that it turns, on the monotonic clock."""
         return self._words[Word.HEARTBEAT_NS]
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that the owner serves, 0 until it does."""
+        return self._words[Word.GENERATION]
+
+    @generation.setter
+    def generation(self, serial: int) -> None:
+        self._words[Word.GENERATION] = serial
+        self.set(metrics.GENERATION, serial)
 
     @property
     def in_flight(self) -> int:

@@ -49,6 +49,7 @@ HEADERS_TOO_LARGE = Kind(431, "HEADERS_TOO_LARGE", "The request's head is too la
 BATCH_TOO_LARGE = Kind(422, "BATCH_TOO_LARGE", "The array holds too many pings")
 INTERNAL = Kind(500, "INTERNAL", "The service failed to answer")
 METHOD_UNKNOWN = Kind(501, "METHOD_UNKNOWN", "The method is not known")
+OVERLOADED = Kind(503, "OVERLOADED", "The service has too much to do")
 NOT_READY = Kind(503, "NOT_READY", "The service is not ready")
 DRAINING = Kind(503, "DRAINING", "The service is shutting down")
 

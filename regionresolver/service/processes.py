@@ -1,12 +1,14 @@
 """What the supervisor knows of its workers: each process, and the place that it fills."""
 
 import os
+import resource
 import signal
 import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from regionresolver.service import channel
 from regionresolver.service.channel import Command
@@ -44,6 +46,15 @@ class Process:
         """End it at once."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Give the memory that a process has in RAM, shared with others or not; None for one that is gone."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]
+    except (OSError, IndexError):
+        return None
+    return int(pages) * resource.getpagesize()
 
 
 @dataclass(eq=False, slots=True)

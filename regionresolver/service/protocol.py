@@ -28,6 +28,7 @@ import secrets
 from collections.abc import Iterable
 from email.utils import formatdate
 from enum import Enum, auto
+from http import HTTPStatus
 from typing import Final, cast
 
 import aiohttp
@@ -55,11 +56,13 @@ from regionresolver.service.batch_lane import BatchExchange, BatchHead
 from regionresolver.service.connection import FRESH_S, Connection, problem_bytes
 from regionresolver.service.counting import count_refusal
 from regionresolver.service.handlers import resolve_document
+from regionresolver.service.overload import Pressure, overloaded
 from regionresolver.service.pages import WorkerPage
 from regionresolver.service.problems import Problem, body_overdue, head_overdue
 from regionresolver.service.state import ServiceState
 from regionresolver.settings import Settings
 
+_BEGINNING_BYTES: Final = 32  # more than the longest line that tells a spared request
 HELD_BYTES_MAX: Final = 64 * 1024
 TICK_S: Final = 1.0
 SELF_TEST_S: Final = 5.0
@@ -91,10 +94,18 @@ class Awaited(Enum):
 class Fronts:
     """What the connections of one process share: the lane, aiohttp's server, the clock of their time-outs."""
 
-    def __init__(self, resolver: Resolver, server: web.Server, settings: Settings, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        server: web.Server,
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+        pressure: Pressure | None = None,
+    ) -> None:
         """Make a lane over the resolver's engine; `start` sets its clock going."""
         self.lane = Lane(Texts(resolver.engine, compose), secrets.token_bytes(32), settings.body_limit_bytes)
         self.server = server
+        self.pressure = pressure or Pressure(settings)
         self.settings = settings
         self.loop = loop
         self.connections: set[Front] = set()
@@ -318,6 +329,9 @@ class Front(LaneConnection, asyncio.Protocol):
 
     def _hand_over(self, rest: bytes, size: int) -> None:
         """Give one request of `size` bytes to aiohttp, as much of it as is there, and keep what stands behind it."""
+        if self._fronts.pressure.refuses(rest[:_BEGINNING_BYTES]):
+            self._refuse(rest, size)
+            return
         self._leave(Place.SLOW_REQUEST)
         self._is_answered = False
         handler = self._handler or self._make_handler()
@@ -327,6 +341,24 @@ class Front(LaneConnection, asyncio.Protocol):
             self._hold(rest[size:])
             rest = rest[:size]
         handler.data_received(rest)
+
+    def _refuse(self, rest: bytes, size: int) -> None:
+        """Answer one request of `size` bytes with 503; one whose body is still to come ends the connection."""
+        self.has_asked, self.may_be_queued = True, True
+        is_whole = len(rest) >= size
+        self.transport.write(problem_bytes(overloaded(), keep_alive=is_whole))
+        count_refusal(self._fronts.page, HTTPStatus.SERVICE_UNAVAILABLE)
+        if not is_whole:
+            self.end()
+            return
+        self._awaited, self.deadline = Awaited.NOTHING, self.lane.idle_deadline
+        if len(rest) > size:  # in the next turn: a pipeline of them would be as deep a recursion
+            self._held, self.is_elsewhere = rest[size:], True
+            self._fronts.loop.call_soon(self._go_on_after_refusal)
+
+    def _go_on_after_refusal(self) -> None:
+        if self._place is Place.LANE and self.is_elsewhere and not self.is_writing_paused:
+            self._go_on()
 
     def _hand_over_for_good(self, rest: bytes) -> None:
         """Give these and all later bytes to aiohttp. A deadline that runs for their head goes with them."""

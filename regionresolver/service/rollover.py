@@ -10,7 +10,6 @@ So all workers come to the same generation, or stay with the one that they had. 
 step and serves after it goes through the second by itself.
 """
 
-import socket
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from regionresolver.resolver import Resolver
 from regionresolver.resolver.parcel import Parcel
 from regionresolver.service.builder import Builder
 from regionresolver.service.channel import Command
+from regionresolver.service.control import Asker
 from regionresolver.service.processes import Process
 
 SWAP_S = 10.0
@@ -32,7 +32,7 @@ class Rollover:
 
     builder: Builder
     deadline: float
-    askers: list[socket.socket]
+    askers: list[Asker]
     began: float = field(default_factory=time.monotonic)
     resolver: Resolver | None = None
     is_decided: bool = False

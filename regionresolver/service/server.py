@@ -22,6 +22,7 @@ from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import counting, logs
 from regionresolver.service.connection import Connection, answer_in_http11
 from regionresolver.service.decision_log import LogWriter
+from regionresolver.service.overload import PRESSURE
 from regionresolver.service.protocol import Front, Fronts, why_not
 from regionresolver.service.sockets import BACKLOG
 from regionresolver.service.state import STATE, ServiceState
@@ -92,7 +93,7 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
     server.request_factory = answer_in_http11(server.request_factory)
 
     state = app[STATE]
-    fronts = Fronts(state.resolver, server, settings, loop)
+    fronts = Fronts(state.resolver, server, settings, loop, app[PRESSURE])
     state.texts = fronts.lane.texts
     without_lane = await why_not(state.resolver, server, settings)
     if without_lane is not None:
@@ -116,6 +117,7 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
 
     state.on_swap.append(use)
     fronts.start()
+    app[PRESSURE].start(loop)
     acceptor = Acceptor(connect, fronts)
     for listener in listeners:
         await acceptor.accept_from(listener)
@@ -127,6 +129,7 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
         await _finish(server, acceptor, settings.shutdown_timeout_s)
         await runner.cleanup()
         fronts.stop()
+        app[PRESSURE].stop()
         if log is not None:
             await asyncio.to_thread(log.end)
 

@@ -50,6 +50,11 @@ class Listeners:
         """Where the service listens, for people."""
         return [_url(found) for found in self.of(0)]
 
+    @property
+    def port(self) -> int | None:
+        """The port of the first TCP socket, None without one."""
+        return next((found.getsockname()[1] for found in self.of(0) if found.family != socket.AF_UNIX), None)
+
     def close(self) -> None:
         """Close this process's copies."""
         for found in [*self.shared, *(one for sockets in self.own for one in sockets)]:

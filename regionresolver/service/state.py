@@ -1,7 +1,7 @@
 """What the handlers share: the generation that is served, the settings, and how it ends."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -49,8 +49,9 @@ class ServiceState:
 
     `closing`: connections end with their next answer, for this worker goes. `draining`: the whole service goes, so that
     it is not ready any more either. `recorder` keeps what is to be logged of decisions. `lane` tells of the compiled lane, as
-    JSON types; `on_ending` is called when connections begin to end, `on_swap` with each new generation. What answers a
-    request over several turns of the loop and must not mix generations keeps the resolver that it began with.
+    JSON types; `on_ending` is called when connections begin to end, `on_swap` with each new generation. `siblings` are the
+    pages of all workers, and `latest_reload` is how that ended, None without one. What answers a request over several turns
+    of the loop and must not mix generations keeps the resolver that it began with.
     """
 
     generation: Generation
@@ -62,6 +63,8 @@ class ServiceState:
     lane: Callable[[], dict[str, object]] = lambda: {"on": False, "why": "nothing is served yet"}
     on_ending: Callable[[], None] = lambda: None
     recorder: Recorder | None = None
+    siblings: Callable[[], Iterable[WorkerPage]] = tuple
+    latest_reload: Mapping[str, object] | None = None
     on_swap: list[Callable[[Resolver], None]] = field(default_factory=list)
 
     @property
@@ -94,7 +97,11 @@ class ServiceState:
     def metadata(self) -> StandingDocument:
         """What the answers were made from, and by which worker."""
         counted = [override_document(found.override) | {"hits": found.hits} for found in self.resolver.overrides]
-        return _document({**self.generation.facts, "overrides": counted, "worker": self.worker})
+        served_by = [
+            {"index": page.worker, "pid": page.pid, "state": page.state.name.lower(), "data": f"g{page.generation}"}
+            for page in sorted(self.siblings(), key=lambda page: (page.worker, page.started_us))
+        ]
+        return _document({**self.generation.facts, "overrides": counted, "worker": self.worker, "workers": served_by})
 
     @property
     def worker(self) -> dict[str, int]:

@@ -44,6 +44,7 @@ class Successor:
         if self._opened is not None:
             opened, self._opened = self._opened, None
             self.state.swap(opened)
+            self.state.page.generation = opened.resolver.serial
             self.report(Report.SWAPPED, opened.resolver.generation)
 
     def forget(self) -> None:

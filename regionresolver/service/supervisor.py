@@ -9,6 +9,7 @@ so that no order of signals loses one.
     hang         a worker whose heartbeat stands still for `watchdog_timeout_s` is killed, which is a death
     SIGHUP       a new generation of data and policy is built aside, and every worker swaps to it (`rollover`); is it
                  refused, nothing changes
+    control      SIGHUP for people who want to know the outcome, and how the service is (`control`)
     SIGTERM      tell every worker to drain, wait for them; a second one, or SIGINT: without the delay; a third: kill
 
 The ports are taken before the data is opened, so that a busy port is told at once.
@@ -21,24 +22,30 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 
-from regionresolver.resolver import Resolver
+import orjson
+
+from regionresolver.errors import ServeError
+from regionresolver.resolver import Resolver, now
 from regionresolver.resolver.parcel import Parcel, unpack
-from regionresolver.service import channel, logs
+from regionresolver.service import channel, logs, metrics
 from regionresolver.service.builder import Builder, reason, start
 from regionresolver.service.channel import Command, Report
+from regionresolver.service.checks import check_generation
+from regionresolver.service.control import Asker, Control
 from regionresolver.service.decision_log import check_directory
 from regionresolver.service.pages import Pages, WorkerPage
-from regionresolver.service.processes import Process, Slot
+from regionresolver.service.processes import Process, Slot, resident_bytes
 from regionresolver.service.rollover import Rollover
 from regionresolver.service.sockets import Listeners, listening
 from regionresolver.service.systemd import Notifier
+from regionresolver.service.watch import Watcher, start_watcher, watched_files
 from regionresolver.service.worker import IDLE_GRACE_S, Worker
 from regionresolver.settings import Settings
 
@@ -49,6 +56,8 @@ TICK_S = 0.25
 # A worker that served for so long was no failed start. Short, so that one that is killed every second is still replaced
 # at once; what dies faster would cost the machine more than it serves.
 HEALTHY_S = 0.5
+WATCHER_DELAY_S = 5.0
+
 # What a worker may take to exit beyond the time that its connections get.
 EXIT_MARGIN_S = 5.0
 
@@ -68,8 +77,25 @@ def run(settings: Settings, open_generation: OpenGeneration) -> None:
     check_directory(settings)
     notifier = Notifier()
     workers = worker_count(settings)
-    with listening(settings, workers) as listeners:
-        Supervisor(settings, listeners, workers, notifier, open_generation).run()
+    with listening(settings, workers) as listeners, _controlled(settings, listeners) as control:
+        Supervisor(settings, listeners, workers, notifier, open_generation, control).run()
+
+
+@contextmanager
+def _controlled(settings: Settings, listeners: Listeners) -> Iterator[Control | None]:
+    """Listen for commands; without a socket that was asked for by name, the service does without. Raises ServeError."""
+    try:
+        control = Control.open(settings, listeners.port)
+    except ServeError as error:
+        if settings.control_socket is not None:
+            raise
+        logs.event(_log, logging.WARNING, "control_off", None, detail=str(error))
+        yield None
+        return
+    try:
+        yield control
+    finally:
+        control.close()
 
 
 def worker_count(settings: Settings) -> int:
@@ -110,6 +136,7 @@ class Supervisor:
     workers: int
     notifier: Notifier
     open_generation: OpenGeneration
+    control: Control | None
     resolver: Resolver = field(init=False)  # the generation that workers are forked with
     pages: Pages = field(init=False)
     slots: list[Slot] = field(init=False)
@@ -121,10 +148,15 @@ class Supervisor:
     _ending: bool = False
     _hurried: bool = False
     _reload_wanted: bool = False
+    _is_forced: bool = False
+    _askers: list[Asker] = field(default_factory=list)  # who is yet to say what it wants, and who waits for the next reload
+    _latest_reload: dict[str, object] | None = None
+    _watcher: Watcher | None = None
     _serial: int = 1  # of the latest generation that was built
     _rollover: Rollover | None = None
     _to_replace: list[Slot] = field(default_factory=list)
     _looked_at: float = 0.0
+    _watch_from: float = 0.0
 
     def __post_init__(self) -> None:
         """Make a page for every worker and for the successor that it may have while it finishes."""
@@ -134,10 +166,13 @@ class Supervisor:
     def run(self) -> None:
         """Open the data, and keep the workers until a signal has ended the service and all of them are gone."""
         self.resolver = self.open_generation(1)
+        check_generation(self.resolver, self.settings)
         self._tell_warnings(self.resolver)
         try:
             with self._signals():
                 self._share_memory()
+                if self.control is not None:
+                    self._selector.register(self.control.listener, selectors.EVENT_READ, self._hear_control)
                 self._looked_at = time.monotonic()
                 while not self._ending or self.processes:
                     self._look()
@@ -204,6 +239,26 @@ class Supervisor:
             case Report.SWAPPED:
                 process.generation = generation
 
+    def _hear_control(self) -> None:
+        if self.control is not None and (asker := self.control.accept()) is not None:
+            self._askers.append(asker)
+            self._selector.register(asker.connection, selectors.EVENT_READ, lambda: self._hear_asker(asker))
+
+    def _hear_asker(self, asker: Asker) -> None:
+        """Read what a client of the control socket wants."""
+        if asker.hear():
+            return
+        self._selector.unregister(asker.connection)
+        match asker.request:
+            case {"do": "reload", **further} if not self._ending:
+                self._reload_wanted, self._is_forced = True, self._is_forced or further.get("force") is True
+                return
+            case {"do": "status"}:
+                asker.answer(self._status())
+            case _:
+                asker.leave()
+        self._askers.remove(asker)
+
     def _until_next(self) -> float:
         """Give the seconds to the next thing to do without being woken."""
         soon = [slot.fill_at for slot in self.slots if slot.is_empty] if not self._ending else []
@@ -217,6 +272,8 @@ class Supervisor:
         self._watch()
         if self._ending:
             return
+        if self.settings.watch and self._serving:
+            self._see_to_the_watcher()
         for slot in self.slots:
             if slot.is_empty and time.monotonic() >= slot.fill_at:
                 self._fork(slot)
@@ -287,7 +344,7 @@ class Supervisor:
         status = 1
         try:
             page.pid = os.getpid()
-            worker = Worker(self.resolver, self.settings, self.listeners, self.pages, page, theirs)
+            worker = Worker(self.resolver, self.settings, self.listeners, self.pages, page, theirs, self._latest_reload)
             # A copy of another worker's channel would hide the supervisor's end from it.
             for end in (ours, *self._ends()):
                 end.close()
@@ -299,8 +356,14 @@ class Supervisor:
 
     def _ends(self) -> list[socket.socket]:
         """Give the sockets of the supervisor alone, which no child may hold open."""
-        builder = [] if self._rollover is None else [self._rollover.builder.end]
-        return [*self._wake, *builder, *(process.channel for process in self.processes)]
+        found = [*self._wake, *(process.channel for process in self.processes), *(asker.connection for asker in self._askers)]
+        if self._rollover is not None:
+            found += [self._rollover.builder.end, *(asker.connection for asker in self._rollover.askers)]
+        if self._watcher is not None:
+            found.append(self._watcher.end)
+        if self.control is not None:
+            found.append(self.control.listener)
+        return found
 
     def _promote(self, slot: Slot, process: Process) -> None:
         """Let a process that serves take its place in the slot, and its predecessor retire."""
@@ -340,6 +403,7 @@ class Supervisor:
         if self._ending:
             return
         slot.restarts += 1
+        self.pages.supervisor.count(metrics.WORKER_RESTARTS)
         lived_s = time.monotonic() - process.ready_at if process.ready_at is not None else 0.0
         slot.quick_deaths = slot.quick_deaths + 1 if lived_s < HEALTHY_S else 0
         slot.postpone()
@@ -359,20 +423,29 @@ class Supervisor:
 
     def _reload(self) -> None:
         """Begin to build a new generation."""
-        serial = self._serial + 1
+        serial, served = self._serial + 1, None if self._is_forced else self.resolver
+        askers = [asker for asker in self._askers if asker.request is not None]
+        self._askers = [asker for asker in self._askers if asker.request is None]
+        self._is_forced = False
         self.notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         logs.event(_log, logging.INFO, "reloading")
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             timeout_s = self.settings.reload_timeout_s
-            builder = start(lambda: self.open_generation(serial), timeout_s, self._ends())
+            builder = start(lambda: self._build(serial, served), timeout_s, [*self._ends(), *(one.connection for one in askers)])
         except OSError as error:
-            self._reload_failed("the system has no process to build it in", logs.describe(error))
+            self._reload_failed("the system has no process to build it in", logs.describe(error), askers)
             return
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self._rollover = Rollover(builder, builder.kill_at, [])
+        self._rollover = Rollover(builder, builder.kill_at, askers)
         self._selector.register(builder.end, selectors.EVENT_READ, lambda: self._hear_builder(builder))
+
+    def _build(self, serial: int, served: Resolver | None) -> Resolver:
+        """Open and check a generation; called in the builder."""
+        resolver = self.open_generation(serial)
+        check_generation(resolver, self.settings, served)
+        return resolver
 
     def _hear_builder(self, builder: Builder) -> None:
         if not builder.hear():
@@ -429,15 +502,90 @@ class Supervisor:
     def _reloaded(self, rollover: Rollover) -> None:
         took_s, self._rollover = round(time.monotonic() - rollover.began, 3), None
         logs.event(_log, logging.INFO, "reloaded", data=self.resolver.generation, took_s=took_s)
+        told = {"outcome": "reloaded", "data": self.resolver.generation, "policy": self.resolver.policy.label, "took_s": took_s}
+        self._tell_outcome(told | {"warnings": list(self.resolver.warnings)}, rollover.askers)
         self.notifier.tell("READY=1", f"STATUS=serving generation {self.resolver.generation}")
 
-    def _reload_failed(self, detail: str, described: Mapping[str, object] | None = None) -> None:
+    def _reload_failed(
+        self, detail: str, described: Mapping[str, object] | None = None, askers: Sequence[Asker] = ()
+    ) -> None:
         if self._rollover is not None:
             self._rollover.give_up(self.processes)
-            self._rollover = None
+            askers, self._rollover = self._rollover.askers, None
         fields = {"detail": detail, "data": self.resolver.generation} | dict(described or {})
         _log.error("reload_failed", extra={"fields": fields})
+        self._tell_outcome({"outcome": "failed", "detail": detail, "data": self.resolver.generation}, askers)
         self.notifier.tell("READY=1", f"STATUS=reload failed, still serving generation {self.resolver.generation}")
+
+    def _tell_outcome(self, told: dict[str, object], askers: Sequence[Asker]) -> None:
+        """Tell how a reload ended: who waits for it, and every worker, for /readyz."""
+        for asker in askers:
+            asker.answer(told)
+        self.pages.supervisor.count(metrics.RELOADS, "succeeded" if told["outcome"] == "reloaded" else "failed")
+        self._latest_reload = {key: value for key, value in told.items() if key != "warnings"} | {"at": now().isoformat()}
+        for process in self.processes:
+            channel.send(process.channel, Command.TOLD.value + b" " + orjson.dumps(self._latest_reload))
+
+    def _see_to_the_watcher(self) -> None:
+        """Start the watcher, and again when it has died; one that has died says so in the log."""
+        if self._watcher is not None and self._watcher.has_ended():
+            with suppress(KeyError):
+                self._selector.unregister(self._watcher.end)
+            self._watcher.end.close()
+            logs.event(_log, logging.ERROR, "watcher_died", pid=self._watcher.pid, again_s=WATCHER_DELAY_S)
+            self._watcher, self._watch_from = None, time.monotonic() + WATCHER_DELAY_S
+            self._reload_wanted = True  # what has changed meanwhile was not seen
+        files = watched_files(self.settings)
+        if self._watcher is not None or not files or time.monotonic() < self._watch_from:
+            return
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            watcher = self._watcher = start_watcher(files, self._ends())
+        except OSError as error:
+            logs.event(_log, logging.ERROR, "fork_failed", error)
+            self._watch_from = time.monotonic() + WATCHER_DELAY_S
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._selector.register(watcher.end, selectors.EVENT_READ, lambda: self._hear_watcher(watcher))
+
+    def _hear_watcher(self, watcher: Watcher) -> None:
+        found = channel.receive(watcher.end)
+        if found is not None and found[0]:
+            logs.event(_log, logging.INFO, "files_changed")
+            self._reload_wanted = True
+        elif found is not None:
+            self._selector.unregister(watcher.end)
+
+    def _status(self) -> dict[str, object]:
+        """Say how the service is, as the command `status` shows it."""
+        return {
+            "version": version("regionresolver"),
+            "pid": os.getpid(),
+            "urls": list(self.listeners.urls),
+            "state": "draining" if self._ending else "serving" if self._serving else "starting",
+            "data": self.resolver.generation,
+            "policy": self.resolver.policy.label,
+            "sources": [{"name": one.name, "build_epoch": one.build_epoch} for one in self.resolver.index.sources],
+            "reloading": self._rollover is not None,
+            "latest_reload": self._latest_reload,
+            "workers": [self._told_of(process) for process in self.processes],
+        }
+
+    def _told_of(self, process: Process) -> dict[str, object]:
+        slot, page = self.slots[process.slot_number], process.page
+        return {
+            "index": process.slot_number,
+            "pid": process.pid,
+            "state": page.state.name.lower(),
+            "retires": process is not slot.current and process is not slot.starting,
+            "data": process.generation,
+            "restarts": page.restarts,
+            "up_s": round(time.monotonic() - process.forked_at, 1),
+            "heartbeat_s": round((time.monotonic_ns() - page.heartbeat_ns) / 1e9, 2),
+            "in_flight": page.in_flight,
+            "rss_bytes": resident_bytes(process.pid),
+        }
 
     @staticmethod
     def _tell_warnings(resolver: Resolver) -> None:
@@ -457,8 +605,7 @@ class Supervisor:
         delay_s = 0.0 if self._hurried else settings.drain_delay_s
         if not self._ending:
             self._ending = True
-            if self._rollover is not None:
-                self._rollover.builder.kill()
+            self._leave_aside()
             logs.event(_log, logging.INFO, "draining", signal=received.name, delay_s=delay_s)
             self.notifier.tell("STOPPING=1", f"STATUS=draining for {delay_s:g} s")
             self.listeners.close()  # the workers hold theirs; the last to close each queue must be one that reads it
@@ -466,6 +613,19 @@ class Supervisor:
         for process in self.processes:
             process.tell(command)
             process.kill_at = time.monotonic() + delay_s + IDLE_GRACE_S + 2 * settings.shutdown_timeout_s + EXIT_MARGIN_S
+
+    def _leave_aside(self) -> None:
+        """End what is not needed for the end."""
+        askers, self._askers = self._askers, []
+        if self._rollover is not None:
+            self._rollover.builder.kill()
+            askers += self._rollover.askers
+        for asker in askers:
+            with suppress(KeyError):
+                self._selector.unregister(asker.connection)
+            asker.answer({"outcome": "failed", "detail": "the service ends", "data": self.resolver.generation})
+        if self._watcher is not None:
+            self._watcher.kill()
 
     def _share_memory(self) -> None:
         """Put what there is where the collector does not look: looking would copy the pages that the workers share."""

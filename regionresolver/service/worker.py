@@ -10,9 +10,11 @@ import logging
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+import orjson
 import uvloop
 
 from regionresolver.resolver import Resolver
@@ -31,6 +33,10 @@ HEARTBEAT_S = 0.5
 # A worker whose loop has not turned for so long gets help: its siblings take the connections in its queue.
 ATTENDED_S = 2.0
 
+# A worker that hangs and has lost its supervisor, which would kill it, is ended by the kernel: SIGALRM, so much later than
+# twice the supervisor's own patience.
+ALONE_MARGIN_S = 5.0
+
 # How long a client between two requests gets to ask once more when the service ends without a drain delay.
 IDLE_GRACE_S = 1.0
 
@@ -47,13 +53,15 @@ class Worker:
     pages: Pages
     page: WorkerPage
     channel: socket.socket
+    latest_reload: Mapping[str, object] | None = None
 
     def run(self) -> int:
         """Serve, in the forked process; give its exit status. The signals are blocked when this is called."""
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
         try:
             uvloop.run(self.serve())
         except Exception as error:  # noqa: BLE001 - the last one to tell it
@@ -64,13 +72,16 @@ class Worker:
     async def serve(self) -> None:
         """Serve until the supervisor tells otherwise."""
         app = make_app(self.resolver, self.settings, self.page)
+        state = app[STATE]
+        state.siblings, state.latest_reload = self.pages.alive, self.latest_reload
+        self.page.generation = self.resolver.serial
         del self.resolver  # a later generation takes its place, and then nothing may hold it
         loop = asyncio.get_running_loop()
         async with serving(app, self.settings, self.listeners.of(self.page.worker)) as acceptor:
             beating = loop.create_task(self._beat())
             attending = loop.create_task(self._attend_queues(acceptor))
             hearing = _Hearing(
-                self, _End(self, app[STATE], acceptor, attending, asyncio.Event()), Successor(app[STATE], self._report)
+                self, _End(self, state, acceptor, attending, asyncio.Event()), Successor(state, self._report)
             )
             loop.add_reader(self.channel, hearing.hear)
             loop.add_signal_handler(signal.SIGTERM, self._report, Report.REPLACE)
@@ -84,8 +95,11 @@ class Worker:
         channel.send(self.channel, f"{report.value.decode()} {generation}".rstrip().encode())
 
     async def _beat(self) -> None:
+        """Say that the loop turns: to the supervisor, and to the kernel, which else ends a worker that nobody watches."""
+        alone_s = 2 * self.settings.watchdog_timeout_s + ALONE_MARGIN_S
         while True:
             self.page.beat()
+            signal.setitimer(signal.ITIMER_REAL, alone_s)
             await asyncio.sleep(HEARTBEAT_S)
 
     async def _attend_queues(self, acceptor: Acceptor) -> None:
@@ -118,7 +132,8 @@ class _Hearing:
         if found is None:
             return
         message, descriptors = found
-        match Command(message) if message else None:
+        word, _, told = message.partition(b" ")
+        match Command(word) if word else None:
             case None:
                 asyncio.get_running_loop().remove_reader(self.worker.channel)
                 page = self.worker.page
@@ -130,6 +145,8 @@ class _Hearing:
                 self.successor.swap()
             case Command.FORGET:
                 self.successor.forget()
+            case Command.TOLD:
+                self.end.state.latest_reload = orjson.loads(told)
             case command:
                 self.end.begin(command)
 
