@@ -357,6 +357,10 @@ cdef class DecisionLog:
             bytes_of(id), size_of(id), bytes_of(lang), size_of(lang), decided._at_us,
         )
 
+    def forget(self):
+        """Let go of the last words and table once the ring is empty: they keep a whole generation of data."""
+        self._table = None
+
     def take(self, bytes chain not None, sha256):
         """Take lines out of the ring, some 64 KiB at most: (lines, how many, the last one's number, the chain behind it).
 
@@ -387,6 +391,10 @@ cdef class DecisionLog:
                 at += record.size
                 count += 1
             set_position(&self._read, at)
+        if self._table is None and at == position_of(&self._written):
+            # Nothing is left that would need these words, and the next record comes with others.
+            self._words, self._writing = None, 0
+            self._contexts.clear()
         begin = 0
         while begin < self._out_used:
             end = begin

@@ -3,6 +3,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from _fastpath.access cimport KeyRing
 from _fastpath.ping cimport Ping
 from _fastpath.texts cimport Composed, Texts
 
@@ -42,16 +43,20 @@ cdef enum Reason:
     PING
     DRAINING
     FAULT
+    ACCESS
     REASONS
 
-# A head in place: `request_id` and `query` lie in it. Only `head_bytes` and `body_bytes` are set for an ODD one.
+# A head in place: `request_id`, `query` and `key` (the value of Authorization) lie in it.
+# Only `head_bytes` and `body_bytes` are set for an ODD one.
 cdef struct Head:
     const char* query
     const char* request_id
+    const char* key
     Py_ssize_t query_bytes
     Py_ssize_t head_bytes
     uint64_t body_bytes
     uint32_t request_id_bytes
+    uint32_t key_bytes
     uint8_t route
     uint8_t reason
     uint8_t has_length
@@ -101,6 +106,12 @@ cdef class Lane:
     cdef bytes _batch_id
 
     cdef int _keep_batch(self, const Head* head) except -1
+    cdef public KeyRing keys     # None: who may connect may ask
+    cdef object _tell            # is told of answered requests, those of a share; None: of none
+    cdef uint64_t _told_below
+    cdef const char* _told_id    # the request id in the answer that was written last
+
+    cdef int _tell_answered(self, const Head* head, int64_t at_us) except -1
     cdef int _scan(self, const char* text, Py_ssize_t length, Head* out) noexcept nogil
     cdef int _answer_one(self, const Head* head, const char* body, int64_t at_us)
     cdef void _count_answers(self, int64_t began_ns) noexcept nogil
@@ -117,7 +128,11 @@ cdef class LaneConnection:
     cdef public bint may_be_queued
     cdef public bint has_asked
     cdef int _socket
+    cdef bytes _key              # what was shown last and is a key, with its row in the ring of that epoch
+    cdef uint64_t _key_epoch
+    cdef Py_ssize_t _key_row
 
+    cdef bint _may_ask(self, KeyRing keys, const Head* head, int64_t at_us)
     cdef int _flush(self) except -1
     cdef int _send(self, const char* text, Py_ssize_t size, int flags) except -1
     cpdef int send_part(self, bytes part, bint as_chunk) except -1

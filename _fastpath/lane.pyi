@@ -1,8 +1,9 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Self, final
 
 from typing_extensions import disjoint_base
 
+from _fastpath.access import KeyRing
 from _fastpath.tally import Counters
 from _fastpath.texts import Texts
 
@@ -21,6 +22,7 @@ class Lane:
     idle_deadline: float
     is_draining: bool
     array_bytes_max: int
+    keys: KeyRing | None
     def __new__(cls, texts: Texts, seed: bytes, body_limit_bytes: int) -> Self: ...
     @property
     def texts(self) -> Texts: ...
@@ -38,6 +40,7 @@ class Lane:
         declined: Counters,
         edges_ns: Iterable[int],
     ) -> None: ...
+    def log_requests(self, tell: Callable[[str, bytes, bool, int], None] | None, share: float) -> None: ...
     def counts(self) -> tuple[dict[str, int], dict[str, int]]: ...
 
 @disjoint_base

@@ -35,7 +35,8 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from _fastpath.engine cimport now_ns
+from _fastpath.access cimport KeyRing, are_equal
+from _fastpath.engine cimport now_ns, now_us
 from _fastpath.ping cimport Ping, ping_from_json, ping_from_query
 from _fastpath.tally cimport Counters, add
 from _fastpath.texts cimport LANG_BYTES_MAX
@@ -77,7 +78,7 @@ MORE_TO_COME, ODD_REQUEST, FOREIGN_BYTES, WRITING_PAUSED, BATCH_REQUEST = MORE, 
 OUTCOME_WORDS = {MORE: "more", CANONICAL: "canonical", ODD: "odd", FOREIGN: "foreign"}
 ROUTE_WORDS = ("resolve", "decisions")
 REASON_WORDS = (
-    "", "other_path", "host", "connection", "header", "length", "framing", "limit", "ping", "draining", "fault",
+    "", "other_path", "host", "connection", "header", "length", "framing", "limit", "ping", "draining", "fault", "access",
 )
 BODY_LIMIT_BYTES = BODY_BYTES_MAX
 
@@ -287,6 +288,10 @@ cdef int note_header(
             note(HEADER, out)
         seen[0] |= SEEN_REQUEST_ID
         out.request_id, out.request_id_bytes = value, <uint32_t>value_bytes
+    elif name_bytes == 13 and is_word(name, name_bytes, b"authorization", 13):
+        if out.key != NULL:
+            note(HEADER, out)
+        out.key, out.key_bytes = value, <uint32_t>value_bytes
     elif name_bytes == 14 and is_word(name, name_bytes, b"content-length", 14):
         if out.has_length or not read_length(value, value_bytes, &out.body_bytes):
             return STEP_BAD
@@ -513,6 +518,21 @@ cdef class Lane:
         if self._counters.declined != NULL and reason != PLAIN:
             add(&self._counters.declined[reason - 1], 1)
 
+    def log_requests(self, tell, double share):
+        """Call `tell(route, id, whether the client gave it, microseconds)` for a share of the answered requests."""
+        self._tell = tell
+        self._told_below = 0xFFFFFFFFFFFFFFFF if share >= 1.0 else <uint64_t>(share * 18446744073709551616.0)
+
+    cdef int _tell_answered(self, const Head* head, int64_t at_us) except -1:
+        """Tell of the request that was answered just now, if it is one of the share."""
+        cdef Py_ssize_t size = REQUEST_ID_DIGITS if head.request_id == NULL else <Py_ssize_t>head.request_id_bytes
+        if next_random(self._random) <= self._told_below:
+            try:
+                self._tell(ROUTE_WORDS[head.route], self._told_id[:size], head.request_id != NULL, now_us() - at_us)
+            except Exception:  # nothing may fail an answer
+                return 0
+        return 0
+
     def counts(self):
         """Return how many requests this lane has answered, by route, and how many declined, by reason."""
         cdef int i
@@ -544,7 +564,10 @@ cdef class Lane:
             out.is_stream, out.is_minimal = last.head.is_stream, last.head.is_minimal
             return CANONICAL
         outcome = scan(text, length, out)
-        if outcome == CANONICAL and out.request_id == NULL and out.head_bytes - (at - text) <= REMEMBERED_BYTES_MAX:
+        # Where keys are asked for, lines with one are not compared: how long that takes would tell of another's key.
+        if outcome == CANONICAL and out.request_id == NULL and (self.keys is None or out.key == NULL) and (
+            out.head_bytes - (at - text) <= REMEMBERED_BYTES_MAX
+        ):
             last.size, last.head = out.head_bytes - (at - text), out[0]
             memcpy(last.text, at, last.size)
         return outcome
@@ -578,6 +601,7 @@ cdef class Lane:
         at = put(at, LENGTH_TO_DATE, 8)
         at = put(at, self._date, DATE_BYTES)
         at = put(at, DATE_TO_ID, 40)
+        self._told_id = at
         if head.request_id != NULL:
             at = put(at, head.request_id, head.request_id_bytes)
         else:
@@ -616,7 +640,9 @@ cdef class LaneConnection:
         """Take the transport, and its socket: as long as nothing waits in the transport, answers are sent directly."""
         self.transport = transport
         found = transport.get_extra_info("socket")
-        self._socket = -1 if found is None else found.fileno()
+        # Under TLS the socket carries what the transport makes of the answers.
+        is_bare = found is not None and transport.get_extra_info("sslcontext") is None
+        self._socket = found.fileno() if is_bare else -1
 
     def data_received(self, bytes received not None):
         """Answer what the lane can answer, in one write; the subclass gets the rest."""
@@ -641,12 +667,16 @@ cdef class LaneConnection:
                 whole = head.head_bytes + <Py_ssize_t>head.body_bytes
                 if lane.is_draining:
                     head.reason = DRAINING
+                elif lane.keys is not None and not self._may_ask(lane.keys, &head, at_us):
+                    head.reason = ACCESS
                 elif head.route == BATCH:   # what every request has to fulfil is asked above: this one leaves here
                     if lane.array_bytes_max < 0:
                         head.reason = OTHER_PATH
                     elif not head.is_stream and head.body_bytes > <uint64_t>lane.array_bytes_max:
                         head.reason = LENGTH
                     else:
+                        if lane.keys is not None:
+                            lane.keys.spend(self._key_row)
                         lane._keep_batch(&head)
                         outcome, whole = BATCHED, head.head_bytes
                         break
@@ -657,6 +687,10 @@ cdef class LaneConnection:
                     break
                 else:
                     head.reason = lane._answer_one(&head, text + at + head.head_bytes, at_us)
+                    if lane.keys is not None and head.reason == PLAIN:
+                        lane.keys.spend(self._key_row)
+                    if lane._tell is not None and head.reason == PLAIN:
+                        lane._tell_answered(&head, at_us)
                 if head.reason == PLAIN:
                     at += whole
                     if lane._used <= OUT_BYTES - ANSWER_BYTES_MAX:
@@ -681,6 +715,25 @@ cdef class LaneConnection:
         if at < size:
             self.left_over(received, at, outcome, whole)
         return 0
+
+    cdef bint _may_ask(self, KeyRing keys, const Head* head, int64_t at_us):
+        """Tell whether a request shows a key that may ask now; the slow path tells clients why not."""
+        cdef bytes shown
+        cdef Py_ssize_t row
+        if head.key == NULL:
+            return False
+        if self._key is None or self._key_epoch != keys.epoch or PyBytes_GET_SIZE(self._key) != <Py_ssize_t>head.key_bytes or (
+            not are_equal(PyBytes_AS_STRING(self._key), head.key, head.key_bytes)
+        ):
+            shown = head.key[:head.key_bytes]
+            try:
+                row = keys.look_up(shown)
+            except Exception:  # the slow path tells
+                return False
+            if row < 0:
+                return False
+            self._key, self._key_epoch, self._key_row = shown, keys.epoch, row
+        return keys.may_ask(self._key_row, at_us)
 
     cdef int _flush(self) except -1:
         """Send the answers that are written."""

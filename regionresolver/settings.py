@@ -76,10 +76,25 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
         (), description="Network whose X-Forwarded-For and Forwarded headers count."
     )
+    tls_certificate: Path | None = Field(
+        None, description="Certificate chain (PEM) to speak TLS with, on TCP. None: plain HTTP."
+    )
+    tls_key: Path | None = Field(None, description="Key (PEM) of the certificate, where it is in a file of its own.")
+    admin_host: str = Field("127.0.0.1", min_length=1, description="Address or name of the admin listener.")
+    admin_port: int | None = Field(
+        None, ge=0, le=65_535, description="TCP port for what only operators ask, which is then gone from the main listener."
+    )
+    admin_unix_socket: Path | None = Field(None, description="Unix socket for the same, instead of an admin port.")
+    api_keys: Path | None = Field(
+        None, description="File (JSON) of API keys, one of which must be shown; see keys add. None: who may connect may ask."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
     log_format: Literal["json", "text"] = Field("json", description="One line an event, as JSON or for people.")
     lane: bool = Field(True, description="Answer plain requests for regions and decisions in the compiled lane.")
     access_log: bool = Field(False, description="Log one line a request, without address or query.")
+    access_log_share: float = Field(
+        1.0, gt=0, le=1, allow_inf_nan=False, description="Share of the requests that the access log takes, by chance."
+    )
     decision_log: Literal["off", "sampled", "denials", "all"] = Field(
         "off", description="Which decisions are logged: none, a share, those that do not allow, or all."
     )

@@ -33,6 +33,7 @@ class Serve:
 
     process: subprocess.Popen[str]
     urls: list[str] = field(default_factory=list)
+    admin_urls: list[str] = field(default_factory=list)
     skipped: list[Event] = field(default_factory=list)
     """What `wait_for` has passed over last."""
     lines: queue.Queue[str | None] = field(default_factory=queue.Queue)
@@ -101,9 +102,11 @@ def serve(
     reader = threading.Thread(target=found.read, daemon=True)
     reader.start()
     try:
-        urls = found.wait_for("serving")["urls"]
+        event = found.wait_for("serving")
+        urls, admin_urls = event["urls"], event.get("admin_urls", [])
         assert isinstance(urls, list)
-        found.urls = urls
+        assert isinstance(admin_urls, list)
+        found.urls, found.admin_urls = urls, admin_urls
         yield found
     finally:
         with suppress(ProcessLookupError):

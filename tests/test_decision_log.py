@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import ipaddress
 import json
 import os
 import random
 import signal
 import time
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -728,3 +730,26 @@ async def test_a_killed_worker_loses_what_it_had_not_written_and_the_chain_stays
     late = [name for name in lost if not any(-0.2 < kill - answered[name] < 0.5 for kill in kills)]
     assert late == []
     assert len(lost) < len(answered) / 2
+
+
+def test_a_generation_that_is_past_is_let_go(files: dict[str, Path], resolver: Resolver) -> None:
+    recorder = Recorder("all")
+    with Resolver.open(files["db"]) as past:
+        kept = weakref.ref(past.engine.words.vocabulary)
+        recorder.note(past.decide(serving="36801", id="past"))
+    del past
+    recorder.forget()
+    recorder.note(resolver.decide(serving="36801", id="present"))
+    assert [line["id"] for line in lines_of(recorder)] == ["past", "present"]
+    gc.collect()
+    assert kept() is None
+    with Resolver.open(files["db"]) as past:
+        kept = weakref.ref(past.engine.words.vocabulary)
+        recorder.note(past.decide(serving="36801", id="past again"))
+    del past
+    recorder.forget()
+    assert [line["id"] for line in lines_of(recorder)] == ["past again"]
+    gc.collect()
+    assert kept() is None, "also where nothing is decided any more"
+    recorder.note(resolver.decide(serving="36801", id="again"))
+    assert [line["id"] for line in lines_of(recorder)] == ["again"]

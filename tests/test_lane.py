@@ -20,9 +20,10 @@ from _fastpath.lane import REASON_WORDS, Lane, scan_head
 from _fastpath.texts import Texts
 from regionresolver import Resolver
 from regionresolver.resolver.documents import decision_document
-from regionresolver.service import protocol
+from regionresolver.service import logs, protocol
 from regionresolver.service.connection import Connection
 from regionresolver.service.protocol import HELD_BYTES_MAX, Front, Memory, Place, untested
+from regionresolver.service.request_id import loggable
 from regionresolver.settings import Settings
 from tests.fuzz import fuzz_lane
 from tests.http_service import LOOPBACK, Answer, Service, parse_answer, running
@@ -751,10 +752,37 @@ async def test_without_its_self_test_the_service_runs_on_plain_aiohttp(
         assert not service.fronts.connections
 
 
-async def test_the_access_log_is_written_on_the_slow_path(resolver: Resolver, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_access_log_is_the_same_on_both_ways(resolver: Resolver, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
+    given = b"X-Request-Id: " + b"a" * 20 + b"\r\n"
+    digits = b"X-Request-Id: 250330123456789\r\n"
+    raw = GET.replace(ID, given) + GET.replace(ID, digits) + GET.replace(ID, b"") + POST
     async with running(resolver) as service:
-        assert "access log" in str(service.state.lane()["why"])
+        for more in (b"", b"X_Odd: 1\r\n"):
+            await service.exchange(raw.replace(b"Host: a\r\n", b"Host: a\r\n" + more) + LAST)
+        assert service.fronts.lane.counts()[0] == {"resolve": 3, "decisions": 1}
+    lines = [record.fields for record in caplog.records if record.getMessage() == "request"]  # type: ignore[attr-defined]
+    assert len(lines) == 10
+    for line in lines:
+        assert 0 <= line.pop("duration_ms") < 1000
+    made = [line.pop("request_id") for line in (lines[2], lines[7])]
+    assert all(re.fullmatch("[0-9a-f]{32}", identity) for identity in made)
+    assert lines[:5] == lines[5:]
+    assert [line.get("request_id") for line in lines[:2]] == ["a" * 20, loggable("250330123456789")]
+    assert [(line["method"], line["route"]) for line in lines[2:5]] == [
+        ("GET", "/v1/resolve"), ("POST", "/v1/decisions"), ("GET", "/livez"),
+    ]  # fmt: skip
+
+
+async def test_a_share_of_the_requests_is_logged(
+    resolver: Resolver, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(logs.AccessLog, "share", 0.25)
+    async with running(resolver) as service:
+        await service.exchange(GET * 800 + GET.replace(b"Host: a\r\n", b"Host: a\r\nX_Odd: 1\r\n") * 800 + LAST)
+    lines = [record for record in caplog.records if record.getMessage() == "request"]
+    assert 300 < len(lines) < 500
 
 
 async def test_ready_counts_what_the_lane_did(service: Service) -> None:

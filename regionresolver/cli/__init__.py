@@ -15,7 +15,7 @@ FAILED = 1
 USAGE = 2
 
 COMMANDS = (
-    *("serve", "reload", "status", "load"),
+    *("serve", "reload", "status", "keys", "load"),
     *("lookup", "decide", "log", "plmn", "policy", "catalogue", "db", "index", "config"),
 )
 

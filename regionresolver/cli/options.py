@@ -42,6 +42,12 @@ _METAVARS = {
     "policy_state": "FILE",
     "trusted_proxies": "NETWORK",
     "decision_log_dir": "FOLDER",
+    "api_keys": "FILE",
+    "tls_certificate": "FILE",
+    "tls_key": "FILE",
+    "admin_host": "ADDRESS",
+    "admin_port": "PORT",
+    "admin_unix_socket": "PATH",
 }
 _OTHER_FLAGS = {"any_regions": ("--any-region",), "policy_public_keys": ("--policy-public-key",)}
 

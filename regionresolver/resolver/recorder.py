@@ -36,6 +36,10 @@ class Recorder:
         """Take lines: (lines, how many, the number of the last one, the chain behind it); some 64 KiB at most."""
         return self.ring.take(chain, hashlib.sha256)
 
+    def forget(self) -> None:
+        """Let go of what answered until now, once its decisions are written: another generation answers."""
+        self.ring.forget()
+
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to take."""

@@ -1,14 +1,15 @@
 """The application: its routes, and the middlewares around them from the outside in.
 
 `note_request` (the connection's deadline) - `identify` (request id, trace id) - `answer_problems` - `admit` (overload) -
-`refuse_ambiguous` - handler. `finish_headers` and `authz.complete_headers` run on every answer just before it is sent.
+`refuse_ambiguous` - `authorize` (API keys) - `separate` (the admin listener) - handler. `finish_headers` and
+`authz.complete_headers` run on every answer just before it is sent.
 """
 
 from aiohttp import web
 
 from regionresolver.resolver import Resolver
-from regionresolver.service import authz, batch, breaker, docs_page, handlers, health, logs, pings, request_id
-from regionresolver.service.connection import note_request, standing_headers
+from regionresolver.service import access, authz, batch, breaker, docs_page, handlers, health, logs, pings, request_id
+from regionresolver.service.connection import AdminConnection, note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
 from regionresolver.service.overload import PRESSURE, Pressure, admit
 from regionresolver.service.pages import WorkerPage
@@ -41,7 +42,7 @@ ROUTES = (
 def make_app(resolver: Resolver, settings: Settings, page: WorkerPage) -> web.Application:
     """Make a worker's application over an open resolver, which stays the caller's to close."""
     app = web.Application(
-        middlewares=[note_request, identify, answer_problems, admit, refuse_ambiguous],
+        middlewares=[note_request, identify, answer_problems, admit, refuse_ambiguous, access.authorize, separate],
         client_max_size=settings.body_limit_bytes,
     )
     app[STATE] = ServiceState(Generation.of(resolver), settings, page)
@@ -52,6 +53,27 @@ def make_app(resolver: Resolver, settings: Settings, page: WorkerPage) -> web.Ap
     app.cleanup_ctx.append(breaker.watch)
     logs.guard_aiohttp_log()
     return app
+
+
+# What only operators ask: with an admin listener it is gone from the main one. Health is answered on both.
+ADMIN_PATHS = frozenset({"/", "/metrics", "/openapi.json", "/docs", "/version", "/v1/policy", "/v1/metadata"})
+
+
+def is_admin_path(path: str) -> bool:
+    """Say whether a path is for operators."""
+    return path in ADMIN_PATHS or path.startswith("/docs/")
+
+
+@web.middleware
+async def separate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Where there is an admin listener, answer on each of the two only what belongs there."""
+    settings = request.app[STATE].settings
+    if settings.admin_port is None and settings.admin_unix_socket is None:
+        return await handler(request)
+    asks_admin = isinstance(request.protocol, AdminConnection)
+    if request.path not in access.EXEMPT and is_admin_path(request.path) is not asks_admin:
+        raise web.HTTPNotFound
+    return await handler(request)
 
 
 @web.middleware

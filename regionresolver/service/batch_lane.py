@@ -209,10 +209,13 @@ class BatchExchange:
             self._front.send_part(LAST_CHUNK, False)
         self._resume_reading()
         self.stop()
-        page = self._state.page
+        page, took_s = self._state.page, time.perf_counter() - self._started_s
         page.count(metrics.REQUESTS, *ROUTE, "200")
         page.count(metrics.LANE_ANSWERED, "batch")
-        page.observe(metrics.DURATION, time.perf_counter() - self._started_s, *ROUTE)
+        page.observe(metrics.DURATION, took_s, *ROUTE)
+        if logs.log_requests() and logs.AccessLog.takes():
+            was_given = self._head.request_id is not None
+            logs.log_from_lane("batch", self._identity.encode("ascii"), was_given, round(took_s * 1e6))
         self._front.batch_answered()
 
     def _fail(self, error: Exception) -> None:

@@ -232,6 +232,12 @@ class Connection(web.RequestHandler):
         self._head_deadline = self._clock.call_later(LINGER_S, self.force_close)
 
 
+class AdminConnection(Connection):
+    """One connection to the admin listener: `app.separate` lets it ask what only operators ask."""
+
+    __slots__ = ()
+
+
 class CompletionLog(logs.AccessLog):
     """aiohttp's way of saying that an answer is wholly written: its access logger, which is called just then."""
 

@@ -1,8 +1,11 @@
 """What is counted of requests on the slow path, and the names of the routes that they are counted under."""
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from regionresolver.service import metrics
+from regionresolver.service.decision_log import Counts
 from regionresolver.service.logs import route_of
 from regionresolver.service.pages import WorkerPage
 
@@ -27,3 +30,21 @@ def count_refusal(page: WorkerPage | None, status: int) -> None:
     """Count an answer to what never became a request; without a page nobody counts."""
     if page is not None:
         page.count(metrics.REQUESTS, *_NO_ROUTE, str(status))
+
+
+class LogCounts:
+    """Takes what a log's writer has counted since the start of its process into a page, as what is new of it."""
+
+    def __init__(self, page: WorkerPage) -> None:
+        """Begin at nothing."""
+        self._page = page
+        self._before = Counts()
+
+    def told(self, counts: Counts) -> None:
+        """Count what has come since the last time."""
+        page, before = self._page, self._before
+        page.count(metrics.LOGGED, "written", by=counts.written - before.written)
+        page.count(metrics.LOGGED, "dropped_slow", by=counts.dropped_slow - before.dropped_slow)
+        page.count(metrics.LOGGED, "dropped_failed", by=counts.dropped_failed - before.dropped_failed)
+        page.count(metrics.LOGGED_BYTES, by=counts.written_bytes - before.written_bytes)
+        self._before = replace(counts)

@@ -86,6 +86,7 @@ class LogWriter:
     _previous: dict[str, object] | None = None
     _size_bytes: int = 0
     _opened_at: float = 0.0
+    _generation: str = ""
     _synced_at: float = 0.0
     _is_dirty: bool = False
     _pending: tuple[bytes, int, int, bytes] = (b"", 0, 0, GENESIS)
@@ -202,7 +203,8 @@ class LogWriter:
     def _is_old(self) -> bool:
         settings = self.settings
         too_old = time.monotonic() - self._opened_at >= settings.decision_log_segment_s
-        return not self._is_pending and (too_old or self._size_bytes >= settings.decision_log_segment_bytes)
+        is_other = self.resolver().generation != self._generation  # whose description stands in the head
+        return not self._is_pending and (too_old or is_other or self._size_bytes >= settings.decision_log_segment_bytes)
 
     # --- segments
 
@@ -214,6 +216,7 @@ class LogWriter:
         if self._lock < 0:
             self._take_chain(directory)
         self._number += 1
+        self._generation = self.resolver().generation
         path = directory / segment_name(self._chain_number, self._number)
         head, chain = chained(self._chain, self._head())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC

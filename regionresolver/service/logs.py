@@ -8,20 +8,23 @@ to one line of our own, at most one a second.
 
 import datetime as dt
 import logging
+import random
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from traceback import extract_tb
 from types import TracebackType
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 import orjson
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
-from regionresolver.service.request_id import HEADER, IDENTITY, LOGGED_IDENTITY
+from regionresolver.service.request_id import HEADER, IDENTITY, LOGGED_IDENTITY, loggable
 
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id_var: ContextVar[str | None] = ContextVar("trace_id", default=None)
@@ -31,15 +34,25 @@ ACCESS = "regionresolver.access"
 TRACEBACK_PLACES = 6
 FOREIGN_MESSAGE_CHARACTERS = 200
 
+LANE_ROUTES = {
+    "resolve": ("GET", "/v1/resolve"),
+    "decisions": ("POST", "/v1/decisions"),
+    "batch": ("POST", "/v1/decisions/batch"),
+}
 
-def configure(level: str, form: str, *, access: bool = False, stream: TextIO | None = None) -> None:
-    """Send every log record to `stream` (standard error) as `form`, "json" or "text"; a line a request if `access`."""
+
+def configure(level: str, form: str, *, access: bool = False, share: float = 1.0, stream: TextIO | None = None) -> None:
+    """Send every log record to `stream` (standard error) as `form`, "json" or "text".
+
+    With `access` a line is written for a `share` of the requests.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger(ACCESS).disabled = not access
+    AccessLog.share = share
     guard_aiohttp_log()
 
 
@@ -150,11 +163,47 @@ def route_of(request: web.BaseRequest) -> str | None:
     return None
 
 
+def log_requests() -> bool:
+    """Say whether requests are logged."""
+    return logging.getLogger(ACCESS).isEnabledFor(logging.INFO)
+
+
+@contextmanager
+def no_requests() -> Iterator[None]:
+    """Log no request while the context lasts: what the service asks itself was asked by nobody."""
+    share, AccessLog.share = AccessLog.share, 0.0
+    try:
+        yield
+    finally:
+        AccessLog.share = share
+
+
+def log_from_lane(route: str, identity: bytes, was_given: bool, duration_us: int) -> None:
+    """Log a request that the lane has answered, as `AccessLog` logs the others."""
+    found = identity.decode("ascii")
+    method, template = LANE_ROUTES[route]
+    fields = {"method": method, "route": template, "status": 200, "duration_ms": duration_us / 1e3}
+    logged = loggable(found) if was_given else found
+    logging.getLogger(ACCESS).info("request", extra={"fields": fields | {"request_id": logged}})
+
+
 class AccessLog(AbstractAccessLogger):
-    """One line a request: method, route (the template, for a path may hold an address), status and duration."""
+    """One line a request: method, route (the template, for a path may hold an address), status and duration.
+
+    Written for a `share` of them, chosen by chance.
+    """
+
+    share: ClassVar[float] = 1.0
+
+    @classmethod
+    def takes(cls) -> bool:
+        """Say by chance whether a request is one of the share."""
+        return cls.share >= 1.0 or random.random() < cls.share  # noqa: S311 - a sample, no secret
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Log an answered request; `time` is in seconds."""
+        """Log an answered request, if it is one of the share; `time` is in seconds."""
+        if not self.takes():
+            return
         asked = {"method": request.method, "route": route_of(request)}
         fields = {**asked, "status": response.status, "duration_ms": round(time * 1e3, 3)}
         identity = request.get(LOGGED_IDENTITY) or response.headers.get(HEADER)  # without the first it is one of our own

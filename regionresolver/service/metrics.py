@@ -219,7 +219,7 @@ STATUSES: Final = (
 )
 LANE_ROUTES: Final = ("resolve", "decisions", "batch")
 LANE_REASONS: Final = (
-    *("other_path", "host", "connection", "header", "length", "framing", "limit", "ping", "draining", "fault"),
+    *("other_path", "host", "connection", "header", "length", "framing", "limit", "ping", "draining", "fault", "access"),
 )
 EFFECTS: Final = (Effect.ALLOW, Effect.DENY, Effect.REVIEW)
 SIGNALS: Final = (Signal.IP, Signal.SERVING_PLMN, Signal.HOME_PLMN)
@@ -259,6 +259,23 @@ LANE_DECLINED: Final = counter(
     "A steady share of `ping`, `header`, `host` or `connection` on the two fast paths: the clients send what the lane does not "
     "read, at the cost of twenty times the CPU. `fault` should be 0: the log says why an answer could not be composed.",
     OneOf("reason", LANE_REASONS),
+)
+LOGGED: Final = counter(
+    "decision_log_decisions",
+    "Decisions that were to be logged: written, or dropped because the buffer was full while the disk was slow or failed.",
+    "Any `dropped`: docs/decision-log.md has what to do; `decision_log_failed` in the log says what is wrong with the disk.",
+    OneOf("outcome", ("written", "dropped_slow", "dropped_failed")),
+)
+LOGGED_BYTES: Final = counter(
+    "decision_log_bytes",
+    "Bytes written to segments of the decision log.",
+    "Size the disk by its rate and by what is kept (`decision_log_keep_segments`, `decision_log_keep_bytes`).",
+)
+REFUSED: Final = counter(
+    "access_refused",
+    "Requests that were not let in: without an API key, with one that does not hold, or too often.",
+    "`invalid` after a revocation names a client that was not told; a step in `required` is one that lost its key, or a scan.",
+    OneOf("reason", ("required", "invalid", "rate_limited")),
 )
 DECISIONS: Final = counter(
     "decisions",

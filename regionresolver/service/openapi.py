@@ -22,6 +22,7 @@ from typing_extensions import get_original_bases, is_typeddict
 from regionresolver.errors import InvalidAddressError, InvalidPlmnError, NoSignalError, PingError, PlmnNotStringError
 from regionresolver.resolver import wire
 from regionresolver.service import authz, pings, problems, request_id
+from regionresolver.service.access import EXEMPT
 from regionresolver.service.batch import NDJSON
 from regionresolver.service.batch_answers import MOST_PINGS
 from regionresolver.service.client_address import UntrustedClientError
@@ -40,6 +41,7 @@ _SCHEMAS = "#/components/schemas/"
 
 # What may happen to any request before its handler has it.
 _ALWAYS = (400, 408, 431, 500, 503)
+_OF_KEYS = (401, 403, 429)
 _OF_BODIES = (413, 415, 417, 422)
 
 
@@ -183,7 +185,15 @@ def openapi_document() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
         "paths": paths,
+        "security": [{}, {"apiKey": []}],
         "components": {
+            "securitySchemes": {
+                "apiKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Where API keys are asked for, one of them, for all but the health of the service.",
+                }
+            },
             "schemas": definitions,
             "parameters": {_component(name): row for name, row in _PARAMETERS.items()},
             "responses": {f"Problem{status}": _problem(status, codes) for status, codes in sorted(_codes().items())},
@@ -200,10 +210,13 @@ def openapi_document() -> dict[str, Any]:
 
 
 def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
-    refusals = sorted({*_ALWAYS, *operation.more})
+    refusals = {*_ALWAYS, *operation.more}
+    if path not in EXEMPT:
+        refusals |= {status for status in _OF_KEYS if not (operation.denies and status == 403)}
     answers = {"200": _answer(operation)}
     if operation.denies:
-        answers["403"] = answers["200"] | {"description": "The policy denies."}
+        denied = "The policy denies; or, with a problem for its body, the API key does not hold."
+        answers["403"] = answers["200"] | {"description": denied}
     if operation.caches:
         answers["304"] = {"description": "The copy that the client has is current."}
     parameters = (*operation.parameters, request_id.HEADER)
@@ -212,7 +225,7 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "tags": [operation.tag],
         "parameters": [{"$ref": f"#/components/parameters/{_component(name)}"} for name in parameters],
-        "responses": answers | {str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in refusals},
+        "responses": answers | {str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in sorted(refusals)},
     }
     if operation.description:
         found["description"] = operation.description

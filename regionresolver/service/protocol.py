@@ -114,6 +114,11 @@ class Fronts:
         self.batches = 0
         self._timer: asyncio.TimerHandle | None = None
 
+    def log_requests(self) -> None:
+        """Let the lane's requests be logged from now on, if requests are logged."""
+        if logs.log_requests():
+            self.lane.log_requests(logs.log_from_lane, logs.AccessLog.share)
+
     def log_to(self, recorder: Recorder) -> None:
         """Let the lane's decisions be logged from now on."""
         self.lane.texts.log = recorder.ring
@@ -493,13 +498,12 @@ async def why_not(resolver: Resolver, server: web.Server, settings: Settings) ->
     """Say why connections cannot have a lane; None when they can."""
     if not settings.lane:
         return "the setting lane is false"
-    if logging.getLogger(logs.ACCESS).isEnabledFor(logging.INFO):
-        return "the access log is on, and its lines are written on the slow path"
     if (version := untested(aiohttp.__version__)) is not None:
         return f"aiohttp {version} is not one that this release was tested with"
     try:
-        async with asyncio.timeout(SELF_TEST_S):
-            fault = await self_test(Fronts(resolver, server, settings, asyncio.get_running_loop()))
+        with logs.no_requests():
+            async with asyncio.timeout(SELF_TEST_S):
+                fault = await self_test(Fronts(resolver, server, settings, asyncio.get_running_loop()))
     except Exception as error:  # noqa: BLE001 - whatever fails there would fail with clients
         logs.event(_log, logging.ERROR, "lane_self_test_failed", error)
         return f"its self-test failed: {type(error).__name__}"

@@ -8,30 +8,36 @@ finished.
 import asyncio
 import logging
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
 from regionresolver.errors import ServeError
 from regionresolver.resolver import Resolver
 from regionresolver.resolver.recorder import Recorder
-from regionresolver.service import counting, logs
-from regionresolver.service.connection import Connection, answer_in_http11
+from regionresolver.service import counting, logs, metrics
+from regionresolver.service.access import Access, open_access
+from regionresolver.service.connection import AdminConnection, Connection, answer_in_http11
 from regionresolver.service.decision_log import LogWriter
 from regionresolver.service.overload import PRESSURE
 from regionresolver.service.protocol import Front, Fronts, why_not
 from regionresolver.service.sockets import BACKLOG
 from regionresolver.service.state import STATE, ServiceState
+from regionresolver.service.tls import Tls, open_tls
 from regionresolver.settings import Settings
 
 POLL_S = 0.01
 
 # `_finish` has given the requests in hand their time. What goes on is cut, for which aiohttp waits twice so long.
 CUT_S = 0.1
+
+Connect = Callable[[], asyncio.BaseProtocol]
 
 _log = logging.getLogger("regionresolver.service")
 
@@ -44,18 +50,27 @@ class Acceptor:
     idle connections may live on when the acceptor ends.
     """
 
-    connect: Callable[[], asyncio.BaseProtocol]
+    connect: Connect
     fronts: Fronts
     idle_until: float = 0.0
-    _accepting: dict[socket.socket, asyncio.Server] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None
+    tls_timeout_s: float | None = None
+    _accepting: dict[socket.socket, tuple[asyncio.Server, Connect]] = field(default_factory=dict)
 
-    async def accept_from(self, listener: socket.socket) -> None:
-        """Take the connections of a listening socket, which stays the caller's."""
+    async def accept_from(self, listener: socket.socket, connect: Connect | None = None) -> None:
+        """Take the connections of a listening socket, which stays the caller's; `connect` makes them (None: as all)."""
         if listener in self._accepting:
             return
         loop, copy = asyncio.get_running_loop(), listener.dup()
         make = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-        self._accepting[listener] = await make(self.connect, sock=copy)
+        connect = connect or self.connect
+        self._accepting[listener] = await make(connect, sock=copy, **self._tls_of(listener, connect)), connect
+
+    def _tls_of(self, listener: socket.socket, connect: Connect) -> dict[str, Any]:
+        """Give what asyncio is told of TLS, which is spoken on TCP and not with operators."""
+        if self.tls is None or listener.family == socket.AF_UNIX or connect is not self.connect:
+            return {}
+        return {"ssl": self.tls, "ssl_handshake_timeout": self.tls_timeout_s}
 
     def accepts_from(self, listener: socket.socket) -> bool:
         """Say whether a listening socket's connections are taken here."""
@@ -63,26 +78,39 @@ class Acceptor:
 
     def leave(self, listener: socket.socket) -> None:
         """Take no more of a socket's connections: what waits in its queue is for others."""
-        if (server := self._accepting.pop(listener, None)) is not None:
-            server.close()
+        if (found := self._accepting.pop(listener, None)) is not None:
+            found[0].close()
 
     async def end(self) -> None:
         """Take no more connections but those that the kernel has made already, and close the sockets.
 
         For these clients the connection stands, and they may have sent their requests: a bare close would reset them.
         """
-        loop, listeners = asyncio.get_running_loop(), list(self._accepting)
+        loop = asyncio.get_running_loop()
+        listeners = {listener: connect for listener, (_, connect) in self._accepting.items()}
         for listener in listeners:
             self.leave(listener)
-        waiting = [client for listener in listeners for client in _close_queue(listener)]
-        await asyncio.gather(*(loop.connect_accepted_socket(self.connect, one) for one in waiting), return_exceptions=True)
+        waiting = [
+            loop.connect_accepted_socket(connect, client, **self._tls_of(listener, connect))
+            for listener, connect in listeners.items()
+            for client in _close_queue(listener)
+        ]
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 @asynccontextmanager
-async def serving(app: web.Application, settings: Settings, listeners: Iterable[socket.socket]) -> AsyncIterator[Acceptor]:
+async def serving(
+    app: web.Application,
+    settings: Settings,
+    listeners: Iterable[socket.socket],
+    admin: Iterable[socket.socket] = (),
+    access: Access | None = None,
+    tls: Tls | None = None,
+) -> AsyncIterator[Acceptor]:
     """Serve `app` on listening sockets while the context lasts; at its end finish what is in hand, and close them.
 
-    Raises ServeError.
+    `admin` are those for operators. `access` and `tls` are what the settings say, opened here where they are not given. Raises
+    ServeError, SettingsError.
     """
     loop = asyncio.get_running_loop()
     runner = web.AppRunner(app, shutdown_timeout=CUT_S)
@@ -102,6 +130,13 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
     def connect() -> Front | Connection:
         return fronts.connect() if without_lane is None else Connection(server, settings, loop, page=state.page)
 
+    state.access = access or open_access(settings)  # now: the lane's self-test shows no key
+    if state.access is not None:
+        state.access.told = partial(state.page.count, metrics.REFUSED)
+    tls = tls or open_tls(settings)
+    watching = [loop.create_task(found.watch()) for found in (state.access, tls) if found is not None]
+    fronts.lane.keys = None if state.access is None else state.access.ring
+    fronts.log_requests()
     log = _begin_log(state, fronts)
     # From here on: what the self-test asked is nobody's.
     counting.learn_routes(state.page, app)
@@ -114,13 +149,21 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
     def use(resolver: Resolver) -> None:
         state.page.adopt(resolver)
         state.texts = fronts.use(resolver)
+        if state.recorder is not None:
+            state.recorder.forget()
 
     state.on_swap.append(use)
     fronts.start()
     app[PRESSURE].start(loop)
-    acceptor = Acceptor(connect, fronts)
+
+    def connect_admin() -> AdminConnection:
+        return AdminConnection(server, settings, loop, page=state.page)
+
+    acceptor = Acceptor(connect, fronts, tls=tls.context if tls else None, tls_timeout_s=settings.head_timeout_s)
     for listener in listeners:
         await acceptor.accept_from(listener)
+    for listener in admin:
+        await acceptor.accept_from(listener, connect_admin)
     try:
         yield acceptor
     finally:
@@ -130,6 +173,8 @@ async def serving(app: web.Application, settings: Settings, listeners: Iterable[
         await runner.cleanup()
         fronts.stop()
         app[PRESSURE].stop()
+        for task in watching:
+            task.cancel()
         if log is not None:
             await asyncio.to_thread(log.end)
 
@@ -140,7 +185,7 @@ def _begin_log(state: ServiceState, fronts: Fronts) -> LogWriter | None:
     if mode == "off":
         return None
     recorder = Recorder(mode, state.settings.decision_log_share, _power_of_two(state.settings.decision_log_buffer_bytes))
-    log = LogWriter(state.settings, lambda: state.resolver, recorder, state.page.worker)
+    log = LogWriter(state.settings, lambda: state.resolver, recorder, state.page.worker, counting.LogCounts(state.page).told)
     state.recorder = recorder
     fronts.log_to(recorder)
     log.begin()

@@ -13,7 +13,8 @@ import socket
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from pathlib import Path
 
 from regionresolver.errors import ServeError
@@ -36,10 +37,15 @@ _UNIX_REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """The listening sockets: those that all workers share, and for each worker those that are its own."""
+    """The listening sockets: those that all workers share, and for each worker those that are its own.
+
+    `admin` are shared as well, and answer what only operators ask. `tls`: TCP speaks TLS, but for `admin`.
+    """
 
     shared: Sequence[socket.socket] = ()
     own: Sequence[Sequence[socket.socket]] = field(default=())
+    admin: Sequence[socket.socket] = ()
+    tls: bool = False
 
     def of(self, worker: int) -> list[socket.socket]:
         """Give the sockets that a worker accepts from."""
@@ -48,7 +54,18 @@ class Listeners:
     @property
     def urls(self) -> list[str]:
         """Where the service listens, for people."""
-        return [_url(found) for found in self.of(0)]
+        return [_url(found, tls=self.tls) for found in self.of(0)]
+
+    @property
+    def admin_urls(self) -> list[str]:
+        """Where operators ask."""
+        return [_url(found) for found in self.admin]
+
+    @property
+    def exposed(self) -> list[str]:
+        """The main listener's addresses that other machines may reach."""
+        tcp = [found for found in self.of(0) if found.family != socket.AF_UNIX]
+        return [_url(found, tls=self.tls) for found in tcp if not ip_address(found.getsockname()[0]).is_loopback]
 
     @property
     def port(self) -> int | None:
@@ -57,7 +74,7 @@ class Listeners:
 
     def close(self) -> None:
         """Close this process's copies."""
-        for found in [*self.shared, *(one for sockets in self.own for one in sockets)]:
+        for found in [*self.shared, *self.admin, *(one for sockets in self.own for one in sockets)]:
             found.close()
 
 
@@ -74,11 +91,37 @@ def listening(settings: Settings, workers: int) -> Iterator[Listeners]:
         listeners = Listeners(shared=[listen_unix(path, int(settings.unix_socket_mode, 8))])
     else:
         listeners, path = Listeners(own=listen_tcp(settings.host, settings.port, workers)), None
-    identity = _identity(path)
     try:
-        yield listeners
+        with _cleaned(path), _admin(settings) as admin:
+            listeners = replace(listeners, admin=admin, tls=settings.tls_certificate is not None)
+            yield listeners
     finally:
         listeners.close()
+
+
+@contextmanager
+def _admin(settings: Settings) -> Iterator[list[socket.socket]]:
+    """Listen for operators, where that is asked for. Raises ServeError."""
+    path = settings.admin_unix_socket
+    if path is not None and settings.admin_port is not None:
+        raise ServeError("give admin_port or admin_unix_socket, not both")
+    if path is not None:
+        found = [listen_unix(path, int(settings.unix_socket_mode, 8))]
+    elif settings.admin_port is not None:
+        (found,) = listen_tcp(settings.admin_host, settings.admin_port)
+    else:
+        found = []
+    with _cleaned(path):
+        yield found
+
+
+@contextmanager
+def _cleaned(path: Path | None) -> Iterator[None]:
+    """Remove our Unix socket at the end."""
+    identity = _identity(path)
+    try:
+        yield
+    finally:
         if path is not None:
             _unlink(path, identity)
 
@@ -195,10 +238,10 @@ def _unlink(path: Path, identity: tuple[int, int] | None) -> None:
         return  # the directory is gone, or closed to us by now: the next start removes what is left
 
 
-def _url(found: socket.socket) -> str:
+def _url(found: socket.socket, *, tls: bool = False) -> str:
     if found.family == socket.AF_UNIX:
         return f"unix:{os.fsdecode(found.getsockname())}"
-    return f"http://{_location(*found.getsockname()[:2])}"
+    return f"{'https' if tls else 'http'}://{_location(*found.getsockname()[:2])}"
 
 
 def _location(host: str, port: int) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import orjson
 from aiohttp import web
@@ -14,6 +14,9 @@ from regionresolver.resolver.documents import override_document
 from regionresolver.resolver.recorder import Recorder
 from regionresolver.service.pages import WorkerPage
 from regionresolver.settings import Settings
+
+if TYPE_CHECKING:
+    from regionresolver.service.access import Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,10 @@ class ServiceState:
     """The state of one worker. `closing` and `draining` change once, from false to true; `generation` at each reload.
 
     `closing`: connections end with their next answer, for this worker goes. `draining`: the whole service goes, so that
-    it is not ready any more either. `recorder` keeps what is to be logged of decisions. `lane` tells of the compiled lane, as
-    JSON types; `on_ending` is called when connections begin to end, `on_swap` with each new generation. `siblings` are the
-    pages of all workers, and `latest_reload` is how that ended, None without one. What answers a request over several turns
-    of the loop and must not mix generations keeps the resolver that it began with.
+    it is not ready any more either. `recorder` keeps what is to be logged of decisions, `access` has the API keys that
+    may ask. `lane` tells of the compiled lane, as JSON types; `on_ending` is called when connections begin to end, `on_swap`
+    with each new generation. `siblings` are the pages of all workers, and `latest_reload` is how that ended, None without one.
+    What answers a request over several turns of the loop and must not mix generations keeps the resolver that it began with.
     """
 
     generation: Generation
@@ -66,6 +69,7 @@ class ServiceState:
     siblings: Callable[[], Iterable[WorkerPage]] = tuple
     latest_reload: Mapping[str, object] | None = None
     on_swap: list[Callable[[Resolver], None]] = field(default_factory=list)
+    access: "Access | None" = None
 
     @property
     def resolver(self) -> Resolver:

@@ -35,6 +35,7 @@ from regionresolver.errors import ServeError
 from regionresolver.resolver import Resolver, now
 from regionresolver.resolver.parcel import Parcel, unpack
 from regionresolver.service import channel, logs, metrics
+from regionresolver.service.access import Access, open_access
 from regionresolver.service.builder import Builder, reason, start
 from regionresolver.service.channel import Command, Report
 from regionresolver.service.checks import check_generation
@@ -45,6 +46,7 @@ from regionresolver.service.processes import Process, Slot, resident_bytes
 from regionresolver.service.rollover import Rollover
 from regionresolver.service.sockets import Listeners, listening
 from regionresolver.service.systemd import Notifier
+from regionresolver.service.tls import Tls, open_tls
 from regionresolver.service.watch import Watcher, start_watcher, watched_files
 from regionresolver.service.worker import IDLE_GRACE_S, Worker
 from regionresolver.settings import Settings
@@ -73,12 +75,16 @@ def run(settings: Settings, open_generation: OpenGeneration) -> None:
 
     `open_generation` opens data and policy: here once, at the start, and then in a child at each reload.
     """
-    logs.configure(settings.log_level, settings.log_format, access=settings.access_log)
+    logs.configure(settings.log_level, settings.log_format, access=settings.access_log, share=settings.access_log_share)
     check_directory(settings)
     notifier = Notifier()
     workers = worker_count(settings)
+    settings = settings.model_copy(update={"workers": workers})
     with listening(settings, workers) as listeners, _controlled(settings, listeners) as control:
-        Supervisor(settings, listeners, workers, notifier, open_generation, control).run()
+        _warn_exposed(settings, listeners)
+        # Read here: what cannot be used is told now, and a file that breaks later keeps no worker from being replaced.
+        access, tls = open_access(settings), open_tls(settings)
+        Supervisor(settings, listeners, workers, notifier, open_generation, control, access, tls).run()
 
 
 @contextmanager
@@ -96,6 +102,19 @@ def _controlled(settings: Settings, listeners: Listeners) -> Iterator[Control | 
         yield control
     finally:
         control.close()
+
+
+def _warn_exposed(settings: Settings, listeners: Listeners) -> None:
+    """Say so where other machines may ask without a key, or in the clear."""
+    without = [
+        name for name, value in (("api_keys", settings.api_keys), ("tls_certificate", settings.tls_certificate)) if value is None
+    ]
+    if without and listeners.exposed:
+        logs.event(_log, logging.WARNING, "exposed", None, urls=listeners.exposed, without=without)
+
+
+def _admin_urls(listeners: Listeners) -> dict[str, object]:
+    return {"admin_urls": listeners.admin_urls} if listeners.admin else {}
 
 
 def worker_count(settings: Settings) -> int:
@@ -137,6 +156,8 @@ class Supervisor:
     notifier: Notifier
     open_generation: OpenGeneration
     control: Control | None
+    access: Access | None = None
+    tls: Tls | None = None
     resolver: Resolver = field(init=False)  # the generation that workers are forked with
     pages: Pages = field(init=False)
     slots: list[Slot] = field(init=False)
@@ -344,7 +365,12 @@ class Supervisor:
         status = 1
         try:
             page.pid = os.getpid()
-            worker = Worker(self.resolver, self.settings, self.listeners, self.pages, page, theirs, self._latest_reload)
+            for found in (self.access, self.tls):
+                if found is not None:
+                    found.look()
+            worker = Worker(
+                self.resolver, self.settings, self.listeners, self.pages, page, theirs, self._latest_reload, self.access, self.tls
+            )
             # A copy of another worker's channel would hide the supervisor's end from it.
             for end in (ours, *self._ends()):
                 end.close()
@@ -381,7 +407,7 @@ class Supervisor:
         if not self._serving and all(found.current for found in self.slots):
             self._serving = True
             facts = {"version": version("regionresolver"), "pid": os.getpid(), "workers": self.workers}
-            logs.event(_log, logging.INFO, "serving", None, urls=self.listeners.urls, **facts)
+            logs.event(_log, logging.INFO, "serving", None, urls=self.listeners.urls, **facts, **_admin_urls(self.listeners))
             self.notifier.tell("READY=1", f"MAINPID={os.getpid()}", f"STATUS=serving with {self.workers} workers")
 
     def _bury(self, process: Process, status: int) -> None:

@@ -19,6 +19,7 @@ import uvloop
 
 from regionresolver.resolver import Resolver
 from regionresolver.service import channel, logs
+from regionresolver.service.access import Access
 from regionresolver.service.app import make_app
 from regionresolver.service.channel import Command, Report
 from regionresolver.service.pages import Pages, State, WorkerPage
@@ -26,6 +27,7 @@ from regionresolver.service.server import Acceptor, serving
 from regionresolver.service.sockets import Listeners
 from regionresolver.service.state import STATE, ServiceState
 from regionresolver.service.successor import Successor
+from regionresolver.service.tls import Tls
 from regionresolver.settings import Settings
 
 HEARTBEAT_S = 0.5
@@ -54,6 +56,8 @@ class Worker:
     page: WorkerPage
     channel: socket.socket
     latest_reload: Mapping[str, object] | None = None
+    access: Access | None = None
+    tls: Tls | None = None
 
     def run(self) -> int:
         """Serve, in the forked process; give its exit status. The signals are blocked when this is called."""
@@ -77,7 +81,8 @@ class Worker:
         self.page.generation = self.resolver.serial
         del self.resolver  # a later generation takes its place, and then nothing may hold it
         loop = asyncio.get_running_loop()
-        async with serving(app, self.settings, self.listeners.of(self.page.worker)) as acceptor:
+        sockets = self.listeners.of(self.page.worker)
+        async with serving(app, self.settings, sockets, self.listeners.admin, self.access, self.tls) as acceptor:
             beating = loop.create_task(self._beat())
             attending = loop.create_task(self._attend_queues(acceptor))
             hearing = _Hearing(
