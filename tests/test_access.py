@@ -97,6 +97,43 @@ async def test_both_ways_let_the_same_requests_in(resolver: Resolver, tmp_path: 
             assert (await ask(service, path)).status == 401, path
 
 
+BATCH = "/v1/decisions/batch"
+ARRAY = b'[{"serving":"36801"},{"serving":"26201"}]'
+LINES = b'{"serving":"36801"}\n{"serving":"26201"}\n'
+
+
+@pytest.mark.parametrize(("body", "kind"), [(ARRAY, "application/json"), (LINES, "application/x-ndjson")])
+async def test_batches_need_a_key_on_both_ways(body: bytes, kind: str, resolver: Resolver, tmp_path: Path) -> None:
+    """Also when the body has not come yet: nobody may make the service wait for one without a key."""
+    file, text = keys_file(tmp_path, rate_per_s=0.001, burst=3)
+    good, as_kind = f"Authorization: Bearer {text}", f"Content-Type: {kind}"
+    async with running(resolver, Settings(port=0, api_keys=file)) as service:
+        for more in ((), ("X_Odd: 1",)):
+            assert (await ask(service, BATCH, as_kind, *more, body=body)).status == 401
+            assert (await ask(service, BATCH, as_kind, good + "x", *more, body=body)).status == 403
+        reader, writer = await asyncio.open_connection(LOOPBACK, service.port)
+        writer.write(asking(BATCH, as_kind, body=body)[: -len(body)])
+        assert (await read(reader)).status == 401
+        writer.close()
+        answered = [await exchanged(service, asking(BATCH, as_kind, good, "Connection: keep-alive", body=body)) for _ in range(2)]
+        assert all(head.startswith(b"HTTP/1.1 200 ") for head in answered)
+        assert (await ask(service, RESOLVE, good)).status == 200
+        assert (await ask(service, BATCH, as_kind, good, body=body)).status == 429
+
+
+async def exchanged(service: Service, raw: bytes) -> bytes:
+    """Send a request whose answer may come in chunks; give what comes until the answer's end."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, service.port)
+    try:
+        writer.write(raw)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        if b"chunked" in head:
+            return head + await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+        return head
+    finally:
+        writer.close()
+
+
 async def test_a_key_holds_for_its_connection_alone(resolver: Resolver, tmp_path: Path) -> None:
     """One connection's key lets no other in, and a connection that has shown a good key is not let in with another."""
     file, text = keys_file(tmp_path)

@@ -88,6 +88,10 @@ LAST = b"GET /version HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 BODY = b'{"serving":"36801","ip":"84.0.1.1"}'
 POST = b"POST /v1/decisions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 
+PINGS = b'{"serving":"36801"}\n' * 2000
+LINES_HEAD = b"POST /v1/decisions/batch HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-ndjson\r\n"
+LINES = LINES_HEAD + b"Content-Length: %d\r\n\r\n" % len(PINGS) + PINGS
+
 
 async def test_the_lane_answers_through_tls_and_never_beside_it(
     resolver: Resolver, certificates: dict[str, tuple[Path, Path]]
@@ -114,6 +118,15 @@ async def test_the_lane_answers_through_tls_and_never_beside_it(
             found = answer.rest
         assert statuses == [200] * 1201
         assert acceptor.fronts.lane.counts()[0] == {"resolve": 400, "decisions": 400}
+        writer.close()
+        reader, writer = await asyncio.open_connection(
+            LOOPBACK, port, ssl=trusting(certificate), server_hostname="localhost", limit=1 << 24
+        )
+        writer.write(LINES)
+        streamed = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 30)
+        assert streamed.count(b'"decision":"deny"') == 2000
+        assert b'"complete":true' in streamed
+        assert acceptor.fronts.batches == 1
         writer.close()
         raw_reader, raw_writer = await asyncio.open_connection(LOOPBACK, port)
         raw_writer.write(GET)

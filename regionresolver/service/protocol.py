@@ -146,14 +146,14 @@ class Fronts:
 
     def start(self) -> None:
         """Keep the answers' Date right, and end connections that are overdue, once a second."""
-        now, self._timer = self.loop.time(), None
+        now = self.loop.time()
+        self._timer = self.loop.call_later(TICK_S, self.start)  # first: it comes again, whatever fails below
         date = formatdate(usegmt=True)
         self.lane.set_date(date.encode("ascii"))
         # The lane sets it without looking at the clock, so it may be up to a tick old when it does.
         self.lane.idle_deadline = now + self.settings.keepalive_timeout_s + TICK_S
         for front in [found for found in self.connections if found.deadline <= now]:
             front.overdue(now)
-        self._timer = self.loop.call_later(TICK_S, self.start)
 
     def use(self, resolver: Resolver) -> Texts:
         """Answer with another generation from the next request on; give its texts."""
