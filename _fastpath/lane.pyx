@@ -16,6 +16,7 @@ The grammar is far narrower than RFC 9112, so that every parser reads what is ac
     Prefer              with a batch none, or return=minimal; otherwise whatever there is
     X-Request-Id        none, or one of 1 to 128 visible characters
     Connection          none, or keep-alive
+    User-Agent          none or one, of any content
 
 `scan` reads a head once and says one of four things: MORE to come, CANONICAL, ODD (the head is of the grammar above in a
 wider sense, so the end of the request is beyond doubt, but it is for somebody else to answer) or FOREIGN (Transfer-Encoding,
@@ -67,6 +68,7 @@ cdef enum:
     SEEN_TYPE = 2
     SEEN_REQUEST_ID = 4
     SEEN_PREFER = 8
+    SEEN_USER_AGENT = 16
 
 # What `LaneConnection.left_over` is told beside an Outcome.
 cdef enum:
@@ -276,10 +278,14 @@ cdef int note_header(
             note(CONNECTION, out)
         elif not is_word(value, value_bytes, b"keep-alive", 10):
             return STEP_BAD
+    elif name_bytes == 10 and is_word(name, name_bytes, b"user-agent", 10):
+        if seen[0] & SEEN_USER_AGENT:
+            note(HEADER, out)
+        seen[0] |= SEEN_USER_AGENT
     elif name_bytes == 12 and is_word(name, name_bytes, b"content-type", 12):
         out.is_stream = out.route == BATCH and is_media_type(value, value_bytes, b"application/x-ndjson", 20)
-        if (out.route == DECIDE or out.route == BATCH) and (
-            seen[0] & SEEN_TYPE or not (out.is_stream or is_media_type(value, value_bytes, b"application/json", 16))
+        if seen[0] & SEEN_TYPE or (out.route == DECIDE or out.route == BATCH) and not (
+            out.is_stream or is_media_type(value, value_bytes, b"application/json", 16)
         ):
             note(HEADER, out)
         seen[0] |= SEEN_TYPE
@@ -301,8 +307,15 @@ cdef int note_header(
             note(HEADER, out)
         seen[0] |= SEEN_PREFER
         out.is_minimal = True
-    elif name_bytes == 16 and is_word(name, name_bytes, b"content-encoding", 16) or (
-        name_bytes == 7 and is_word(name, name_bytes, b"trailer", 7)
+    elif (
+        name_bytes == 16 and is_word(name, name_bytes, b"content-encoding", 16)
+        or name_bytes == 7 and is_word(name, name_bytes, b"trailer", 7)
+        # aiohttp refuses each of these when it comes twice, and no client of ours sends one.
+        or name_bytes == 4 and is_word(name, name_bytes, b"etag", 4)
+        or name_bytes == 6 and is_word(name, name_bytes, b"server", 6)
+        or name_bytes == 12 and is_word(name, name_bytes, b"max-forwards", 12)
+        or name_bytes == 13 and is_word(name, name_bytes, b"content-range", 13)
+        or name_bytes == 16 and is_word(name, name_bytes, b"content-location", 16)
     ):
         note(HEADER, out)
     elif (

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import socket
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from regionresolver.service.connection import Connection
 from regionresolver.service.protocol import HELD_BYTES_MAX, Front, Memory, Place, untested
 from regionresolver.service.request_id import loggable
 from regionresolver.settings import Settings
-from tests.fuzz import fuzz_lane
+from tests.fuzz import differential, fuzz_lane
 from tests.http_service import LOOPBACK, Answer, Service, parse_answer, running
 from tests.paths import SHARED
 from tests.worlds import city_database
@@ -40,8 +41,7 @@ ID = b"X-Request-Id: the-id\r\n"
 GET = b"GET /v1/resolve?ip=84.0.1.1 HTTP/1.1\r\nHost: a\r\n" + ID + b"\r\n"
 ODD = b"GET /version HTTP/1.1\r\nHost: a\r\n" + ID + b"\r\n"
 LAST = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + ID + b"\r\n"
-CASES = int(os.environ.get("REGIONRESOLVER_HTTP_CASES", "60000"))
-H11_EVERY = 1 if "REGIONRESOLVER_HTTP_CASES" in os.environ else 16  # it takes ten times as long as llhttp
+FRONT_CASES = int(os.environ.get("REGIONRESOLVER_FRONT_CASES", "150"))
 
 
 def post(body: bytes, lines: bytes = b"") -> bytes:
@@ -111,6 +111,11 @@ def test_a_canonical_post(lines: bytes) -> None:
         (GET.replace(ID, ID + ID), "odd", "header"),
         (GET.replace(ID, b"X-Request-Id: " + b"x" * 129 + b"\r\n"), "odd", "header"),
         (GET.replace(ID, b"X_Y: a\r\n"), "odd", "header"),
+        (GET.replace(ID, b"User-Agent: a\r\nuser-agent: a\r\n"), "odd", "header"),
+        (GET.replace(ID, b"Content-Type: text/plain\r\nContent-Type: text/plain\r\n"), "odd", "header"),
+        *((GET.replace(ID, name + b": 1\r\n"), "odd", "header") for name in (
+            b"Content-Location", b"Content-Range", b"ETag", b"Max-Forwards", b"Server", b"Trailer",
+        )),
         (GET.replace(ID, b"Content-Length: 0\r\n"), "odd", "length"),
         (post(b"{}", b"Content-Type: text/plain\r\n"), "odd", "header"),
         (post(b"{}", b"Content-Type: application/json; charset=latin1\r\n"), "odd", "header"),
@@ -170,13 +175,12 @@ def test_a_beginning_that_never_ends_is_refused_at_the_limit() -> None:
 
 
 def test_made_requests_are_the_same_to_h11_and_llhttp() -> None:
-    rng = random.Random(20260601)
-    outcomes = dict.fromkeys(("more", "canonical", "odd", "foreign"), 0)
-    for number in range(CASES):
-        content = fuzz_lane.mutated(fuzz_lane.made(rng), rng)
-        fuzz_lane.one(content, fuzz_lane.READERS[: 1 if number % H11_EVERY else 2])
-        outcomes[scan_head(content)[0]] += 1
-    assert min(outcomes["canonical"], outcomes["odd"], outcomes["foreign"]) > CASES // 20, f"one-sided: {outcomes}"
+    """In short; `make fuzz-http` compares five million."""
+    outcomes: Counter[str] = Counter()
+    for block in range(6):
+        outcomes += differential.compare_block(block, h11_every=16)  # it takes ten times as long as llhttp
+    assert differential.is_balanced(outcomes)
+    assert outcomes.total() == 60_000
 
 
 # --- both ways
@@ -462,6 +466,33 @@ async def settled(service: Service, raw: bytes, *, lane: bool, pieces: bool = Fa
     transport.close()
     await asyncio.sleep(0)
     return unchanging(bytes(transport.written))
+
+
+async def test_mutated_pipelines_give_the_same_answers_both_ways(pair: tuple[Service, Service]) -> None:
+    """The whole front against plain aiohttp, on a few requests with a few bytes changed, in random pieces."""
+    with_lane, without = pair
+    rng = random.Random(20261127)
+    answers = compared = 0
+    for _ in range(FRONT_CASES):
+        requests = [GET, POST, ODD, *rng.sample(REQUESTS, 3), fuzz_lane.made(rng)]
+        raw = fuzz_lane.mutated(b"".join(rng.choices(requests, k=rng.randrange(1, 4))), rng)
+        if scan_head(raw)[0] == "more":
+            raw += b"\r\n\r\n"
+        expected, is_refused = before_a_refusal(await settled(without, raw, lane=False, pieces=True))
+        for pieces in (False, True):
+            found, is_refused_here = before_a_refusal(await settled(with_lane, raw, lane=True, pieces=pieces))
+            # Of a segment that also holds a bad request aiohttp drops valid answers, and the lane those that it left to it.
+            assert found == expected or ((is_refused or is_refused_here) and expected.startswith(found)), raw
+            answers += found.count(b"HTTP/1.1 ")
+            compared += found == expected
+    assert answers > 2 * FRONT_CASES
+    assert compared > 1.5 * FRONT_CASES
+
+
+def before_a_refusal(raw: bytes) -> tuple[bytes, bool]:
+    """Give the answers before a pipeline was refused, and whether it was: with 400, 431 or 501, and the connection's end."""
+    found = re.split(rb"HTTP/1.1 (?:400|431|501) [^\0]*?\r\nConnection: close\r\n", raw, maxsplit=1)
+    return found[0], len(found) > 1
 
 
 # --- a connection's life

@@ -6,7 +6,8 @@ head behind a request that is not answered, or whose body was not read, is ended
 may a 408 follow an answer to another request.
 
 A head that has grown past its limit is refused while it still arrives (`guard` measures the whole ones), and every
-answer is HTTP/1.1, whatever version the request claims.
+answer is HTTP/1.1, whatever version the request claims. The first line of a head goes to aiohttp's parser whole, for what
+the parser says of half a line depends on where it was cut.
 """
 
 import asyncio
@@ -48,8 +49,10 @@ LINGER_S = 1.0
 # While the service drains, a client that has just connected gets this long to begin its request.
 FRESH_S = 0.1
 
-# Enough of a head to tell a request line with a method that the parser does not know from bytes that are no HTTP.
-BEGINNING_BYTES = 1024
+# What may be kept of a request line that is not whole yet: as long as aiohttp's parser lets a line be.
+LINE_BYTES = 8190
+# What a request line may begin with, and one with a method that the parser does not know.
+_LINE_BEGINNING = re.compile(rb"(?:\r\n)?(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: [!-~]*(?: [!-~]*\r?)?)?)?")
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) [!-~]+ HTTP/1\.[01]\r\n")
 # With an owner, which closes idle connections itself, aiohttp's own timer must not fire: it would end one that is busy there.
 NEVER_S = 1e9
@@ -77,6 +80,7 @@ class Connection(web.RequestHandler):
         "_head_started",
         "_head_timeout_s",
         "_heads_read",
+        "_line_read",
         "_owner",
         "_page",
         "_refused",
@@ -109,6 +113,7 @@ class Connection(web.RequestHandler):
         self._busy = False
         self._dropping_body = False
         self._beginning = b""
+        self._line_read = False
         self._head_bytes = 0
         self._heads_read = 0
         self._refused = False
@@ -132,11 +137,12 @@ class Connection(web.RequestHandler):
             return
         reading_head = bool(data) and not self._busy and not self._dropping_body
         if reading_head:
-            if not self._head_started:
-                self._beginning = data[:BEGINNING_BYTES]
             self._head_started = True
             if self._head_deadline is None:
                 self._expect_head()
+            data = self._with_its_line(data)
+            if not data:
+                return
         heads_parsed = self._request_count
         super().data_received(data)
         request = self._current_request
@@ -146,7 +152,17 @@ class Connection(web.RequestHandler):
         if reading_head and heads_parsed == self._request_count == self._heads_read:  # every byte is of an unfinished head
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse_head()
+                self._refuse(HEAD_TOO_LARGE)
+
+    def _with_its_line(self, data: bytes) -> bytes:
+        """Give the bytes of a head; none, and keep them, while they may be the beginning of its first line."""
+        if self._line_read:
+            return data
+        self._beginning += data
+        if len(self._beginning) <= LINE_BYTES and _LINE_BEGINNING.fullmatch(self._beginning):
+            return b""
+        self._line_read = True
+        return self._beginning
 
     @property
     def in_hand(self) -> bool:
@@ -170,7 +186,8 @@ class Connection(web.RequestHandler):
         """Take note that a request is in hand (called by the first middleware)."""
         self._busy = True
         self._dropping_body = False
-        self._head_started = False
+        self._head_started = self._line_read = False
+        self._beginning = b""
         self._head_bytes = 0
         self._heads_read += 1
         self._stop_deadline()
@@ -179,6 +196,11 @@ class Connection(web.RequestHandler):
         """Take note that the request in hand has its answer; the rest of an unread body is dropped by aiohttp."""
         self._busy = False
         self._dropping_body = not body_read
+
+    def end_writing(self) -> None:
+        """Let a client that still sends a body which is not wanted see that the last answer was all; aiohttp drops the body."""
+        if self._dropping_body and self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def handle_error(
         self,
@@ -215,18 +237,18 @@ class Connection(web.RequestHandler):
     def _head_overdue(self) -> None:
         """Close; with 408 when half a head is there, silently when the client never began one."""
         self._head_deadline = None
-        if self._head_started and self.transport is not None:
-            self.transport.write(problem_bytes(head_overdue(self._head_timeout_s)))
-            count_refusal(self._page, REQUEST_TIMEOUT.status)
-        self.force_close()
+        if self._head_started:
+            self._refuse(head_overdue(self._head_timeout_s))
+        else:
+            self.force_close()
 
-    def _refuse_head(self) -> None:
-        """Answer 431 in the middle of a head; then drop what still comes, for an early close would lose the answer."""
+    def _refuse(self, problem: Problem) -> None:
+        """Answer in the middle of a head; then drop what still comes, for an early close would lose the answer."""
         self._refused = True
         self._stop_deadline()
         if self.transport is not None:
-            self.transport.write(problem_bytes(HEAD_TOO_LARGE))
-            count_refusal(self._page, HEAD_TOO_LARGE.kind.status)
+            self.transport.write(problem_bytes(problem))
+            count_refusal(self._page, problem.kind.status)
             if self.transport.can_write_eof():
                 self.transport.write_eof()
         self._head_deadline = self._clock.call_later(LINGER_S, self.force_close)
@@ -257,9 +279,18 @@ class CompletionLog(logs.AccessLog):
 class Http11Writer(StreamWriter):
     """A writer of answers that are HTTP/1.1 always: aiohttp repeats the version of the request, be it HTTP/9.9."""
 
+    _is_last = False
+
     async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
         """Write the head of an answer under our own version (RFC 9110, section 2.5)."""
+        self._is_last = headers.get("Connection") == "close"
         await super().write_headers("HTTP/1.1 " + status_line.partition(" ")[2], headers)
+
+    async def write_eof(self, chunk: bytes = b"") -> None:
+        """End the answer, and our side of the connection where it is the last and its request still comes."""
+        await super().write_eof(chunk)
+        if self._is_last and isinstance(self.protocol, Connection):
+            self.protocol.end_writing()
 
 
 def answer_in_http11(factory: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:

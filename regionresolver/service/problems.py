@@ -98,12 +98,12 @@ class Problem:
 
 def head_overdue(timeout_s: float) -> Problem:
     """Give the problem of a head that did not arrive in time."""
-    return Problem(REQUEST_TIMEOUT, f"the head took more than {timeout_s:g} seconds", close=True)
+    return Problem(REQUEST_TIMEOUT, f"a head must arrive within {timeout_s:g} seconds", close=True)
 
 
 def body_overdue(timeout_s: float) -> Problem:
     """Give the problem of a body that did not arrive in time."""
-    return Problem(REQUEST_TIMEOUT, f"the body took more than {timeout_s:g} seconds", close=True)
+    return Problem(REQUEST_TIMEOUT, f"a body must arrive within {timeout_s:g} seconds", close=True)
 
 
 def stream_overdue(timeout_s: float) -> Problem:

@@ -53,7 +53,7 @@ from regionresolver.resolver.documents import decision_document
 from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import logs, metrics
 from regionresolver.service.batch_lane import BatchExchange, BatchHead
-from regionresolver.service.connection import FRESH_S, Connection, problem_bytes
+from regionresolver.service.connection import FRESH_S, LINGER_S, Connection, problem_bytes
 from regionresolver.service.counting import count_refusal
 from regionresolver.service.handlers import resolve_document
 from regionresolver.service.overload import Pressure, overloaded
@@ -108,6 +108,8 @@ class Fronts:
         self.pressure = pressure or Pressure(settings)
         self.settings = settings
         self.loop = loop
+        self.head_s = settings.head_timeout_s - early_s(settings.head_timeout_s)
+        self.body_s = settings.body_timeout_s - early_s(settings.body_timeout_s)
         self.connections: set[Front] = set()
         self.page: WorkerPage | None = None
         self.state: ServiceState | None = None
@@ -179,6 +181,11 @@ class Fronts:
         return any(front.in_hand for front in self.connections)
 
 
+def early_s(timeout_s: float) -> float:
+    """Say how much earlier a time-out ends than it is set, so that the sweep, once a tick, is not late."""
+    return min(TICK_S, timeout_s / 10)
+
+
 class Front(LaneConnection, asyncio.Protocol):
     """One connection: answered in the lane, or handed to aiohttp for a request or for good."""
 
@@ -211,7 +218,7 @@ class Front(LaneConnection, asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline: a client that connects must ask."""
         super().connection_made(transport)
-        self.deadline = self._fronts.loop.time() + self._fronts.settings.head_timeout_s
+        self.deadline = self._fronts.loop.time() + self._fronts.head_s
         self._fronts.connections.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -286,11 +293,11 @@ class Front(LaneConnection, asyncio.Protocol):
         self._held, self.is_elsewhere = beginning, True
         if awaited is self._awaited:
             return
-        settings = self._fronts.settings
+        fronts = self._fronts
         if awaited is Awaited.BODY:
-            self.deadline = self._fronts.loop.time() + settings.body_timeout_s
+            self.deadline = fronts.loop.time() + fronts.body_s
         elif self.has_asked:  # on a fresh connection the deadline for a head runs already
-            self.deadline = self._fronts.loop.time() + settings.head_timeout_s
+            self.deadline = fronts.loop.time() + fronts.head_s
         self._awaited = awaited
 
     def _begin_batch(self, rest: bytes) -> None:
@@ -450,8 +457,7 @@ class Front(LaneConnection, asyncio.Protocol):
         """Say whether a request has begun to arrive and is not answered yet, or is likely to on a fresh connection."""
         match self._place:
             case Place.LANE:
-                settings, now = self._fronts.settings, self._fronts.loop.time()
-                fresh = not self.has_asked and now < self.deadline - settings.head_timeout_s + FRESH_S
+                fresh = not self.has_asked and self._fronts.loop.time() < self.deadline - self._fronts.head_s + FRESH_S
                 return fresh or bool(self._held)
             case Place.SLOW_REQUEST | Place.BATCH:
                 return True
@@ -471,11 +477,22 @@ class Front(LaneConnection, asyncio.Protocol):
             return
         if self.is_writing_paused:
             self.transport.abort()  # the client reads nothing, so there is no use in waiting until all is written
-        elif self._awaited is not Awaited.NOTHING:
-            on_head = self._awaited is Awaited.HEAD
-            problem = head_overdue(settings.head_timeout_s) if on_head else body_overdue(settings.body_timeout_s)
-            self.refuse(problem)
-        self.end()
+            self.end()
+        elif self._awaited is Awaited.HEAD:
+            self._refuse_midway(head_overdue(settings.head_timeout_s), now)
+        elif self._awaited is Awaited.BODY:
+            self._refuse_midway(body_overdue(settings.body_timeout_s), now)
+        else:
+            self.end()
+
+    def _refuse_midway(self, problem: Problem, now: float) -> None:
+        """Answer in the middle of a request; then drop what still comes, for an early close would lose the answer."""
+        self.refuse(problem)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._leave(Place.ENDED)
+        self._held = b""
+        self.deadline = now + LINGER_S
 
     def end(self) -> None:
         """Close the connection when what is written has gone out."""
@@ -582,6 +599,10 @@ class Memory(asyncio.Transport):
     def abort(self) -> None:
         """Lose the connection likewise: nothing here waits to be sent."""
         self.close()
+
+    def can_write_eof(self) -> bool:
+        """Say that there is but one end."""
+        return False
 
     def get_write_buffer_size(self) -> int:
         """Say that all is sent."""
