@@ -19,7 +19,7 @@ swagger_ui_version := 5.35.0
 otava := apache-otava==0.8.0
 accuracy_at := --at 2026-11-22T12:00:00Z
 
-.PHONY: help run test soak nightly sanitize fuzz fuzz-http lint bench bench-gate bench-gate-selftest bench-record bench-report \
+.PHONY: help run test soak nightly sanitize fuzz fuzz-http conformance lint bench bench-gate bench-gate-selftest bench-record bench-report \
 	bench-lookup bench-http bench-service bench-batches soak-stream compare-index accuracy accuracy-docs label-pings package \
 	embedded-db openapi swagger-ui clean
 .DELETE_ON_ERROR:
@@ -48,6 +48,9 @@ fuzz:  ## fuzz the C stages under the sanitizers, SECONDS=60 a target (needs cla
 fuzz-http: $(VENV)/.dev  ## five million made requests: the lane's scanner against h11 and llhttp (CASES=5000000), the lane against aiohttp
 	$(bin)/python -m tests.fuzz.differential --cases $(or $(CASES),5000000)
 	REGIONRESOLVER_FRONT_CASES=$(or $(FRONT_CASES),50000) $(bin)/python -m pytest tests/test_lane.py -k mutated_pipelines
+
+conformance: $(VENV)/.dev  ## every public HTTP vector, cut at every byte and behind nginx and HAProxy (needs the vectors; ten minutes)
+	REGIONRESOLVER_ALL_VECTORS=1 $(bin)/python -m pytest tests/test_conformance.py
 
 lint: $(VENV)/.dev  ## ruff, cython-lint, mypy --strict, stubtest
 	$(bin)/ruff check .

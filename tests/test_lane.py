@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import datetime as dt
-import json
 import os
 import random
 import re
@@ -29,6 +27,7 @@ from regionresolver.settings import Settings
 from tests.fuzz import differential, fuzz_lane
 from tests.http_service import LOOPBACK, Answer, Service, parse_answer, running
 from tests.paths import SHARED
+from tests.vectors import vectors
 from tests.worlds import city_database
 
 if TYPE_CHECKING:
@@ -418,25 +417,6 @@ async def test_request_ids_are_made_and_differ(service: Service) -> None:
 # --- vectors
 
 
-def vectors() -> list[bytes]:
-    """The public vectors, each also with the fast paths as its targets."""
-    assert SHARED is not None
-    found = []
-    for name, field in (("http11probe", "raw"), ("llhttp", "raw"), ("smuggler", "hdr"), ("http11probe_extra", "raw")):
-        for line in (SHARED / "data/http-vectors" / f"{name}.jsonl").read_bytes().splitlines():
-            text = json.loads(line)[field]
-            found.append(text.encode() if name.endswith("extra") else base64.b64decode(text))
-    holes = {b"__METHOD__": b"POST", b"__ENDPOINT__": b"/", b"__RANDOM__": b"1", b"__HOST__": b"a", b"__REPLACE_CL__": b"5"}
-    for hole, content in holes.items():
-        found = [raw.replace(hole, content) for raw in found]
-    fast = found
-    for old, new in {
-        b"GET / ": b"GET /v1/resolve?ip=84.0.1.1 ", b"POST / ": b"POST /v1/decisions ", b"POST /?cb=1 ": b"POST /v1/decisions ",
-    }.items():
-        fast = [raw.replace(old, new) for raw in fast]
-    return list(dict.fromkeys([*found, *fast]))
-
-
 @pytest.mark.skipif(SHARED is None, reason="the public HTTP vectors are not here")
 async def test_public_vectors_give_the_same_answers_both_ways(pair: tuple[Service, Service]) -> None:
     with_lane, without = pair
@@ -454,6 +434,11 @@ async def test_public_vectors_give_the_same_answers_both_ways(pair: tuple[Servic
 
 
 async def settled(service: Service, raw: bytes, *, lane: bool, pieces: bool = False) -> bytes:
+    """The same as `written`, without what changes."""
+    return unchanging(await written(service, raw, lane=lane, pieces=pieces))
+
+
+async def written(service: Service, raw: bytes, *, lane: bool, pieces: bool = False) -> bytes:
     """Send bytes that may be no whole request; give what is written when the loop has nothing more to do for them."""
     fronts = service.fronts
     connection = fronts.connect() if lane else Connection(fronts.server, fronts.settings, fronts.loop)
@@ -465,7 +450,7 @@ async def settled(service: Service, raw: bytes, *, lane: bool, pieces: bool = Fa
         await asyncio.sleep(0)
     transport.close()
     await asyncio.sleep(0)
-    return unchanging(bytes(transport.written))
+    return bytes(transport.written)
 
 
 async def test_mutated_pipelines_give_the_same_answers_both_ways(pair: tuple[Service, Service]) -> None:

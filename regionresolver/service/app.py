@@ -9,7 +9,7 @@ from aiohttp import web
 
 from regionresolver.resolver import Resolver
 from regionresolver.service import access, authz, batch, breaker, docs_page, handlers, health, logs, pings, request_id
-from regionresolver.service.connection import AdminConnection, note_request, standing_headers
+from regionresolver.service.connection import AdminConnection, is_last, note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
 from regionresolver.service.overload import PRESSURE, Pressure, admit
 from regionresolver.service.pages import WorkerPage
@@ -97,6 +97,7 @@ async def finish_headers(request: web.Request, response: web.StreamResponse) -> 
         response.headers["Cache-Control"] = cache_control
     state = request.app[STATE]
     unasked = "Expect" in request.headers and pings.CONTINUED not in request  # the client may not send the body any more
-    if (unasked and not request.content.is_eof()) or not response.keep_alive or state.closing or state.draining:
+    ends = (unasked and not request.content.is_eof()) or is_last(request) or state.closing or state.draining
+    if ends or not response.keep_alive:
         close_after(response)
     hide_aiohttp_text(response)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, LineTooLong
 from multidict import CIMultiDict
@@ -33,7 +33,6 @@ from regionresolver.service.problems import (
     INTERNAL,
     MAX_HEAD_BYTES,
     METHOD_UNKNOWN,
-    REQUEST_TIMEOUT,
     Handler,
     Problem,
     head_overdue,
@@ -54,6 +53,8 @@ LINE_BYTES = 8190
 # What a request line may begin with, and one with a method that the parser does not know.
 _LINE_BEGINNING = re.compile(rb"(?:\r\n)?(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: [!-~]*(?: [!-~]*\r?)?)?)?")
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) [!-~]+ HTTP/1\.[01]\r\n")
+# The end of chunks without a trailer: a line that is 0 alone is no trailer, for that has a colon.
+PLAIN_END = b"\r\n0\r\n\r\n"
 # With an owner, which closes idle connections itself, aiohttp's own timer must not fire: it would end one that is busy there.
 NEVER_S = 1e9
 _TOO_MANY_HEADERS = "Too many headers received"  # aiohttp has no type for it
@@ -80,10 +81,14 @@ class Connection(web.RequestHandler):
         "_head_started",
         "_head_timeout_s",
         "_heads_read",
+        "_last_body",
+        "_last_is_chunked",
         "_line_read",
         "_owner",
         "_page",
         "_refused",
+        "_tail",
+        "must_end",
     )
 
     def __init__(
@@ -114,6 +119,10 @@ class Connection(web.RequestHandler):
         self._dropping_body = False
         self._beginning = b""
         self._line_read = False
+        self._last_body: StreamReader | None = None
+        self._last_is_chunked = False
+        self._tail = b""
+        self.must_end = False
         self._head_bytes = 0
         self._heads_read = 0
         self._refused = False
@@ -144,15 +153,33 @@ class Connection(web.RequestHandler):
             if not data:
                 return
         heads_parsed = self._request_count
+        chunks_open = self._last_is_chunked and self._last_body is not None and not self._last_body.is_eof()
         super().data_received(data)
-        request = self._current_request
-        if request is not None and self._request_count > heads_parsed and not request.content.is_eof():
-            # Nothing can follow a body without an end but its parser's error, and aiohttp leaves who reads the body waiting.
-            request.content.set_exception(web.RequestPayloadError("the body's framing is malformed"))
+        self._tail = (self._tail + data[-len(PLAIN_END) :])[-len(PLAIN_END) :]
+        self._note_bodies(self._request_count - heads_parsed, chunks_open=chunks_open)
         if reading_head and heads_parsed == self._request_count == self._heads_read:  # every byte is of an unfinished head
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(HEAD_TOO_LARGE)
+
+    def _note_bodies(self, count: int, *, chunks_open: bool) -> None:
+        """Take note that aiohttp has parsed so many messages, and of what became of a body that was `chunks_open`.
+
+        Nothing can follow a body without an end but its parser's error, and aiohttp leaves who reads it, or is going to,
+        waiting. And aiohttp reads a trailer as the next request's header: behind chunks that do not end in the plainest
+        way, at the end of what has come, nothing more is answered on this connection.
+        """
+        arrived = list(self._messages)[-count:] if count else []
+        ended = [self._last_body.is_eof()] if chunks_open and self._last_body is not None else []
+        for body in [self._last_body, *(payload for _, payload in arrived)][:-1] if arrived else []:
+            if body is not None and not body.is_eof():
+                body.set_exception(web.RequestPayloadError("the body's framing is malformed"))
+        ended += [payload.is_eof() for message, payload in arrived if getattr(message, "chunked", False)]
+        if arrived:
+            message, self._last_body = arrived[-1]
+            self._last_is_chunked = bool(getattr(message, "chunked", False))
+        if any(ended) and not (ended == [True] and self._last_is_chunked and self._tail == PLAIN_END):
+            self.must_end = True
 
     def _with_its_line(self, data: bytes) -> bytes:
         """Give the bytes of a head; none, and keep them, while they may be the beginning of its first line."""
@@ -316,6 +343,13 @@ async def note_request(request: web.Request, handler: Handler) -> web.StreamResp
     finally:
         page.count(metrics.IN_FLIGHT, by=-1)
         connection.answered(body_read=request.content.is_eof())
+
+
+def is_last(request: web.BaseRequest) -> bool:
+    """Say whether nothing may be answered behind a request on its connection, because of how its chunks end, or may yet."""
+    if "Transfer-Encoding" in request.headers and not request.content.is_eof():
+        return True
+    return isinstance(request.protocol, Connection) and request.protocol.must_end
 
 
 def _bare(problem: Problem) -> web.Response:
