@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # What people see in a browser is no part of the contract.
 FOR_BROWSERS = {("get", "/"), ("get", "/docs"), ("get", "/docs/{file}")}
 # Takes any method, and any path below: OpenAPI has one of each.
+FOR_PROMETHEUS = {("get", "/metrics")}
 FOR_PROXIES = {("*", authz.PATH), ("*", authz.BELOW)}
 
 CHROMIUM = shutil.which("chromium")
@@ -59,8 +60,8 @@ def test_the_document_is_openapi_3_1(document: dict[str, Any]) -> None:
 
 def test_every_route_is_described_and_nothing_else() -> None:
     routes = {(route.method.lower(), route.path) for route in ROUTES}
-    assert routes >= FOR_BROWSERS | FOR_PROXIES
-    assert set(OPERATIONS) == routes - FOR_BROWSERS - FOR_PROXIES | {("get", authz.PATH)}
+    assert routes >= FOR_BROWSERS | FOR_PROXIES | FOR_PROMETHEUS
+    assert set(OPERATIONS) == routes - FOR_BROWSERS - FOR_PROXIES - FOR_PROMETHEUS | {("get", authz.PATH)}
 
 
 @pytest.mark.parametrize("name", ["Ping", "Decision", "Resolution"])

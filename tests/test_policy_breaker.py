@@ -6,6 +6,8 @@ import asyncio
 import datetime as dt
 import json
 import logging
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -23,6 +25,7 @@ from regionresolver.policy.model import RuntimeBreaker
 from regionresolver.service import breaker as service_breaker
 from tests.http_service import running
 from tests.policies import NOON, NOTHING, catalogue, compiled, decide, evidence, resolved
+from tests.serve_process import serve
 from tests.worlds import city_database
 
 if TYPE_CHECKING:
@@ -425,7 +428,7 @@ async def check_the_service(service: Service, resolver: Resolver, generations: G
     async with aiohttp.ClientSession(service.url) as client:
         for _ in range(10):
             assert (await ask(client))["decision"] == "deny"
-        service_breaker.check(resolver.breaker)
+        service_breaker.check(service.state.page, resolver)
         answer = await ask(client)
         assert (answer["decision"], answer["shadow"], answer["rule"]) == ("allow", {"decision": "deny", "rule": "cuba"}, None)
         assert [warning["code"] for warning in answer["warnings"]] == ["BREAKER_TRIPPED"]  # type: ignore[attr-defined]
@@ -437,7 +440,7 @@ async def check_the_service(service: Service, resolver: Resolver, generations: G
         assert checks["policy"]["generation"] == 1
         assert "the runtime breaker tripped at" in str(ready["warnings"])
         generations.reset_breaker(at=dt.datetime.now(dt.UTC), by="ana", reason="a test")
-        service_breaker.check(resolver.breaker)
+        service_breaker.check(service.state.page, resolver)
         answer = await ask(client)
         assert (answer["decision"], answer["warnings"]) == ("deny", [])
         ready = await ask(client, "/readyz")
@@ -470,3 +473,47 @@ def test_other_totals_begin_an_empty_window_and_leave_a_trip() -> None:
     assert found.check(NOON + 2 * SECOND) is Change.TRIPPED
     found.count_by(totals)
     assert found.trip is not None
+
+
+async def test_a_trip_holds_in_every_worker_and_its_successors_until_a_new_generation(city: Path, tmp_path: Path) -> None:
+    """Without a folder of generations; the decisions that trip it are spread over the workers, and the log says it once."""
+    policy = tmp_path / "watched.toml"
+    policy.write_text(POLICY.replace("ACTION", "shadow").replace("min_sample = 10", "min_sample = 40"), encoding="utf-8")
+
+    async def ask(count: int = 1) -> list[str]:
+        found = []
+        for _ in range(count):  # each over a connection of its own, so that all workers are met
+            async with aiohttp.ClientSession() as session, session.post(
+                f"{process.urls[0]}/v1/decisions", json={"serving": "36801"}
+            ) as answer:  # fmt: skip
+                found.append((await answer.json())["decision"])
+        return found
+
+    async def states() -> dict[int, str]:
+        found = {}
+        for _ in range(16):
+            async with aiohttp.ClientSession() as session, session.get(f"{process.urls[0]}/readyz") as answer:
+                document = await answer.json()
+                found[document["worker"]["index"]] = document["checks"]["breaker"]["state"]
+        return found
+
+    with serve("--db", str(city), "--policy", str(policy), "--workers", "2") as process:
+        assert set(await ask(41)) == {"deny"}
+        await process.until("breaker_tripped")
+        await asyncio.sleep(1.3)
+        assert await states() == {0: "tripped", 1: "tripped"}
+        assert set(await ask(8)) == {"allow"}
+        os.kill(process.workers()[0], signal.SIGKILL)
+        await process.until("worker_replaced")
+        assert not any(event["event"].startswith("breaker") for event in process.skipped if isinstance(event["event"], str))
+        assert await states() == {0: "tripped", 1: "tripped"}
+        process.process.send_signal(signal.SIGHUP)
+        await process.until("reloaded")
+        skipped = process.skipped
+        assert set(await ask(8)) == {"deny"}
+        told = [event for event in skipped if event["event"] == "breaker_reset"]  # its check may come first
+        reset = told[0] if told else await process.until("breaker_reset")
+        assert reset["by"] == "a new generation"
+        assert await states() == {0: "closed", 1: "closed"}
+        process.process.send_signal(signal.SIGTERM)
+        assert not [event for event in process.end() if str(event["event"]).startswith("breaker")]

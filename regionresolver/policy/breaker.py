@@ -145,6 +145,11 @@ class Breaker:
         self._totals = totals
         self.begin_anew()
 
+    def share(self, wrap: Callable[[Marks | None], Marks]) -> None:
+        """Keep trips where `wrap` says too, which is given where they were kept so far. A trip that stands is written there."""
+        self._marks = wrap(self._marks)
+        self._unmarked = self._unmarked or self.trip is not None
+
     def begin_anew(self) -> None:
         """Begin with an empty window: what was decided so far were no pings. A trip stays."""
         self._samples.clear()

@@ -1,7 +1,7 @@
 """The library's face: `Resolver.open()`, `.lookup()`, `.resolve()`, `.decide()`."""
 
 from _fastpath.engine import MAX_FIELD_CHARACTERS
-from regionresolver.policy.breaker import Breaker, Change
+from regionresolver.policy.breaker import Breaker, Change, Marks, Reset, Trip
 from regionresolver.policy.clock import now
 from regionresolver.resolver.counting import DecisionCounters
 from regionresolver.resolver.databases import embedded_database
@@ -15,7 +15,10 @@ __all__ = [
     "Change",
     "Decision",
     "DecisionCounters",
+    "Marks",
+    "Reset",
     "Resolver",
+    "Trip",
     "embedded_database",
     "now",
     "parse_instant",

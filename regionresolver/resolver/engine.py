@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from _fastpath.lookup import ArrowArray, ArrowStream
     from _fastpath.policy_table import PolicyTable
     from _fastpath.value_ids import ValueIds
-    from regionresolver.index import Index, Progress
+    from regionresolver.index import Index, Progress, SourceFacts
     from regionresolver.model import OverrideHits
     from regionresolver.policy import Finding, TestResult
     from regionresolver.policy.breaker import Marks, Trip
@@ -208,6 +208,11 @@ class Resolver:
         It lives as long as this one: closing either closes the data of both. Raises PolicyError.
         """
         return type(self)(self._index, self._extended, self._plmns, policy, self._vocabulary.any_regions)
+
+    @property
+    def sources(self) -> tuple[SourceFacts, ...]:
+        """The databases that answer, in the order of their precedence."""
+        return self._index.sources
 
     @property
     def rule_ids(self) -> tuple[str, ...]:

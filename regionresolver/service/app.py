@@ -8,7 +8,19 @@
 from aiohttp import web
 
 from regionresolver.resolver import Resolver
-from regionresolver.service import access, authz, batch, breaker, docs_page, handlers, health, logs, pings, request_id
+from regionresolver.service import (
+    access,
+    authz,
+    batch,
+    breaker,
+    docs_page,
+    exposition,
+    handlers,
+    health,
+    logs,
+    pings,
+    request_id,
+)
 from regionresolver.service.connection import AdminConnection, is_last, note_request, standing_headers
 from regionresolver.service.guard import refuse_ambiguous
 from regionresolver.service.overload import PRESSURE, Pressure, admit
@@ -32,6 +44,7 @@ ROUTES = (
     web.get("/healthz", health.live),
     web.get("/readyz", health.ready),
     web.get("/version", health.show_version),
+    web.get("/metrics", exposition.show),
     web.get("/openapi.json", docs_page.show_contract),
     web.get("/", docs_page.go_to_page),
     web.get("/docs", docs_page.show_page),

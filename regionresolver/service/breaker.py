@@ -10,9 +10,11 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from regionresolver.resolver import Breaker, Change, now
+from regionresolver.resolver import Resolver, now
 from regionresolver.service import logs
+from regionresolver.service.pages import WorkerPage
 from regionresolver.service.state import STATE, ServiceState
+from regionresolver.service.trips import SharedMarks
 
 CHECK_INTERVAL_S = 1.0
 
@@ -20,27 +22,38 @@ _log = logging.getLogger("regionresolver.service")
 
 
 async def watch(app: web.Application) -> AsyncIterator[None]:
-    """Check the breaker while the application runs; the first check, before any answer, heeds a trip from before."""
-    state = app[STATE]
-    await asyncio.to_thread(check, state.resolver.breaker)
-    task = asyncio.create_task(_keep_checking(state))
+    """Check the breaker while the application runs."""
+    task = asyncio.create_task(_keep_checking(app[STATE]))
     yield
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-def check(breaker: Breaker) -> None:
-    """Check once, and log what has changed and what keeps it from being written."""
+def adopt(page: WorkerPage, resolver: Resolver) -> None:
+    """Let a generation count in the page, and its breaker be that of all workers. A trip of it that is marked holds at once."""
+    page.adopt(resolver)
+    breaker = resolver.breaker
+    if breaker.limits is not None:
+        action = str(breaker.limits.action)
+        breaker.share(lambda kept: SharedMarks(page, resolver.serial, action, kept))
+
+
+def check(page: WorkerPage, resolver: Resolver) -> None:
+    """Check once; log what has changed, unless another worker has, and what keeps it from being written."""
+    breaker, pages = resolver.breaker, page.pages
     fault = breaker.fault
-    change = breaker.check(now())
-    if change is Change.TRIPPED and breaker.trip is not None:
-        trip = breaker.trip
-        told = {"since": trip.since, "decided": trip.decided, "denied": trip.denied}
-        logs.event(_log, logging.ERROR, "breaker_tripped", None, action=trip.action, **told)
-    elif change is Change.RESET and breaker.last_reset is not None:
-        reset = breaker.last_reset
-        logs.event(_log, logging.WARNING, "breaker_reset", by=reset.by, reason=reset.reason)
+    breaker.check(now())
+    told = pages.told_trip()
+    if breaker.trip is not None and told != resolver.serial:
+        if pages.first_to_tell(told, resolver.serial):
+            trip = breaker.trip
+            counted = {"since": trip.since, "decided": trip.decided, "denied": trip.denied}
+            logs.event(_log, logging.ERROR, "breaker_tripped", None, action=trip.action, **counted)
+    elif breaker.trip is None and 0 < told <= resolver.serial and pages.first_to_tell(told, 0):
+        reset = breaker.last_reset if told == resolver.serial else None
+        said = (reset.by, reset.reason) if reset is not None else ("a new generation", f"{resolver.generation} is served")
+        logs.event(_log, logging.WARNING, "breaker_reset", by=said[0], reason=said[1])
     if breaker.fault is not None and str(breaker.fault) != str(fault):
         logs.event(_log, logging.WARNING, "breaker_mark_failed", detail=str(breaker.fault))
 
@@ -56,6 +69,4 @@ async def _keep_checking(state: ServiceState) -> None:
 
 async def _check_present(state: ServiceState) -> None:
     """Check the breaker of the generation that is served; nothing holds it in between."""
-    breaker = state.resolver.breaker
-    if breaker.limits is not None:
-        await asyncio.to_thread(check, breaker)
+    await asyncio.to_thread(check, state.page, state.resolver)

@@ -86,7 +86,7 @@ class Metric:
     """A row of the table. `named`, if there is one, is the outermost dimension of its words; `least` are a histogram's edges.
 
     `told_at_zero`: series that count 0 are exposed too, once their names are known. `by_worker`: of several processes of
-    one worker the sum is told ("sum") or the largest ("max").
+    one worker the sum is told ("sum") or the largest ("max"). `grows`: a fact that is a counter.
     """
 
     name: str
@@ -99,6 +99,7 @@ class Metric:
     edges_s: tuple[float, ...] = ()
     told_at_zero: bool = True
     by_worker: str = ""
+    grows: bool = False
     first_word: int = field(default=-1, compare=False)
 
     @property
@@ -202,9 +203,9 @@ def histogram(
     )
 
 
-def fact(name: str, says: str, advice: str, *labels: str) -> Metric:
+def fact(name: str, says: str, advice: str, *labels: str, grows: bool = False) -> Metric:
     """Define what is told when it is asked for: `exposition` has a function of this name, which gives labels and values."""
-    return TABLE.add(Metric(name, Kind.FACT, says, advice, None, tuple(OneOf(label, ()) for label in labels)))
+    return TABLE.add(Metric(name, Kind.FACT, says, advice, None, tuple(OneOf(label, ()) for label in labels), grows=grows))
 
 
 ROUTES: Final = Named("route", ("method", "route"), 64)
@@ -353,6 +354,84 @@ WORKER_RESTARTS: Final = counter(
     "Workers that had to be replaced because they died.",
     "Should be 0. The event `worker_died` has the signal or the exit status: SIGKILL without our doing is the system's "
     "memory limit; others are for a bug report.",
+)
+WORKERS: Final = fact(
+    "workers",
+    "Workers that serve, and how many there are to be (`state`).",
+    "`serving` below `wanted` for longer than a minute: workers die as they start; the events `worker_died` say why.",
+    "state",
+)
+WORKER_START: Final = fact(
+    "worker_start_time_seconds",
+    "When the present process of a worker was started, in Unix time.",
+    "Nothing. A recent one on an old instance is a restart, or a new generation's successor.",
+    "worker",
+)
+WORKER_CPU: Final = fact(
+    "worker_cpu_seconds",
+    "CPU time of the present process of a worker, user and system; begins anew with each process.",
+    "A rate near 1 on every worker is saturation: add CPUs or instances.",
+    "worker",
+    grows=True,
+)
+WORKER_MEMORY: Final = fact(
+    "worker_resident_memory_bytes",
+    "Resident memory of the present process of a worker, what workers share included in each.",
+    "A rise without end is a leak: report it with the output of `/v1/metadata`. A restart of the worker (SIGTERM) helps for now.",
+    "worker",
+)
+BUILD_INFO: Final = fact("build_info", "The release that serves; the value is 1.", "Nothing.", "version")
+GENERATION_INFO: Final = fact(
+    "generation_info",
+    "The generation that the answering worker serves: data and policy as answers name them; the value is 1.",
+    "Different values on instances that should be equal: one of them missed an update, see `reloads`.",
+    "data",
+    "policy",
+)
+DATABASE_BUILT: Final = fact(
+    "database_build_timestamp_seconds",
+    "When a database that is served was built, in Unix time, by its source.",
+    "When it grows old, update it: docs/databases.md.",
+    "source",
+)
+POLICY_VERSION: Final = fact(
+    "policy_version",
+    "The version of the policy that is served.",
+    "Should be the one that was activated last, on every instance.",
+    "policy",
+)
+POLICY_FALLBACK: Final = fact(
+    "policy_is_fallback",
+    "1 while an older policy is served because the active one of its folder is broken.",
+    "The warnings of `/readyz` say what is broken: activate a good one, or roll back.",
+)
+OVERRIDES_EXPIRED: Final = fact(
+    "overrides_expired",
+    "Overrides of the operator's catalogue that have expired and change nothing any more.",
+    "Delete or renew them; `regionresolver catalogue lint` names them with their owners.",
+)
+BREAKER: Final = fact(
+    "policy_breaker_tripped",
+    "1 while the policy's runtime breaker has tripped.",
+    "See docs/policy-operations.md, the runtime breaker: look for what denied so much, then roll the policy back, or reset.",
+    "action",
+)
+BREAKER_WINDOW: Final = fact(
+    "policy_breaker_window_decisions",
+    "Decisions of all workers in the breaker's window as of its last check, by `effect`: all of them, and those denied.",
+    "Denials over all, against `deny_share`, say how near the breaker is to trip.",
+    "effect",
+)
+LANE_ON: Final = fact(
+    "lane_on",
+    "1 where the compiled lane answers, 0 where everything goes to aiohttp.",
+    "0 without the setting: the event `lane_off` says why. The service works, at twenty times the CPU.",
+)
+NAMES_LEFT_OUT: Final = fact(
+    "metric_names_left_out",
+    "How often a route, region, rule or override found no place of its own in the counters, and counts as `(other)`.",
+    "Above 0: since the start more names came than there are places. A restart of the service forgets those that are gone.",
+    "sort",
 )
 
 

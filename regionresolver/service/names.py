@@ -41,7 +41,7 @@ class Names:
             size = bytes_needed([sort])
             self._lists[sort] = _List(memory[start : start + size], sort)
             start += size
-        with self._locked():
+        with self.locked():
             for sort, found in self._lists.items():
                 found.add(sort.standing)
 
@@ -52,7 +52,7 @@ class Names:
         found.read()
         if all(_cut(name) in found.places for name in wanted):
             return
-        with self._locked():
+        with self.locked():
             found.read()
             found.add(wanted)
 
@@ -71,7 +71,7 @@ class Names:
         return self._lists[sort].overflowed
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Keep other processes from adding names; what is done meanwhile takes microseconds."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
         try:

@@ -55,6 +55,12 @@ class Word(IntEnum):
     HEARTBEAT_NS = 4
     RESTARTS = 5
     GENERATION = 6
+    TRIP_SERIAL = 7
+    TRIP_AT_US = 8
+    TRIP_DECIDED = 9
+    TRIP_DENIED = 10
+    TOLD_SERIAL = 11
+    """In the supervisor's page, and written under the lock: the generation whose trip is in the log; 0 for none."""
 
 
 class WorkerPage:
@@ -81,6 +87,14 @@ class WorkerPage:
         self.state = State.FREE
         self._words[Word.PID] = 0
         self._forget_gauges()
+
+    def word(self, word: Word) -> int:
+        """Read a word of the page's head."""
+        return self._words[word]
+
+    def set_word(self, word: Word, value: int) -> None:
+        """Write one."""
+        self._words[word] = value
 
     def beat(self) -> None:
         """Say that the owner's loop turns."""
@@ -159,6 +173,20 @@ class WorkerPage:
         )
         resolver.breaker.count_by(partial(self.pages.totals, resolver.serial))
 
+    def mark_trip(self, serial: int, at_us: int, decided: int, denied: int) -> None:
+        """Say that the breaker of a generation has tripped. The mark outlives the owner, as every word does."""
+        words = self._words
+        words[Word.TRIP_SERIAL] = 0  # until the rest is written
+        words[Word.TRIP_AT_US], words[Word.TRIP_DECIDED], words[Word.TRIP_DENIED] = at_us, decided, denied
+        words[Word.TRIP_SERIAL] = serial
+
+    def trip_mark(self, serial: int) -> tuple[int, int, int] | None:
+        """Give instant, decisions and denials of a trip of this generation that the owner or a former one has marked."""
+        words = self._words
+        if words[Word.TRIP_SERIAL] != serial:
+            return None
+        return words[Word.TRIP_AT_US], words[Word.TRIP_DECIDED], words[Word.TRIP_DENIED]
+
     # --- what the owner tells of itself
 
     @property
@@ -218,8 +246,9 @@ class WorkerPage:
 class Pages:
     """All pages, in one mapping that forked processes share; `all` are those of workers."""
 
-    def __init__(self, count: int) -> None:
-        """Make `count` free pages, and the supervisor's."""
+    def __init__(self, count: int, wanted: int = 1) -> None:
+        """Make `count` free pages, and the supervisor's; `wanted` is the number of workers that there are to be."""
+        self.wanted = wanted
         names_bytes = _whole(names.bytes_needed(TABLE.named), _BLOCK_BYTES)
         page_words = _whole(METRICS_WORD + TABLE.words, _BLOCK_WORDS)
         self._descriptor = os.memfd_create("regionresolver-pages", os.MFD_CLOEXEC)
@@ -261,6 +290,22 @@ class Pages:
         """Give the decisions and denials of a generation in all workers so far; see `WorkerPage.totals_of`."""
         found = [page.totals_of(generation).tolist() for page in self.all]
         return sum(decided for decided, _ in found), sum(denied for _, denied in found)
+
+    def trip_mark(self, serial: int) -> tuple[int, int, int] | None:
+        """Give the latest trip of a generation that any worker has marked."""
+        return max((mark for page in self.all if (mark := page.trip_mark(serial)) is not None), default=None)
+
+    def told_trip(self) -> int:
+        """Give the number of the generation whose trip is in the log and not taken back there; 0 for none."""
+        return self.supervisor.word(Word.TOLD_SERIAL)
+
+    def first_to_tell(self, before: int, after: int) -> bool:
+        """Say whether the caller is the one to log a change of `told_trip`; of all processes one is."""
+        with self.names.locked():
+            if self.told_trip() != before:
+                return False
+            self.supervisor.set_word(Word.TOLD_SERIAL, after)
+            return True
 
     def alive(self) -> Iterator[WorkerPage]:
         """Yield the pages that a worker owns."""

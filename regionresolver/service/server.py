@@ -21,7 +21,7 @@ from aiohttp import web
 from regionresolver.errors import ServeError
 from regionresolver.resolver import Resolver
 from regionresolver.resolver.recorder import Recorder
-from regionresolver.service import counting, logs, metrics
+from regionresolver.service import breaker, counting, logs, metrics
 from regionresolver.service.access import Access, open_access
 from regionresolver.service.connection import AdminConnection, Connection, answer_in_http11
 from regionresolver.service.decision_log import LogWriter
@@ -140,14 +140,15 @@ async def serving(
     log = _begin_log(state, fronts)
     # From here on: what the self-test asked is nobody's.
     counting.learn_routes(state.page, app)
-    state.page.adopt(state.resolver)
+    breaker.adopt(state.page, state.resolver)
+    await asyncio.to_thread(breaker.check, state.page, state.resolver)  # a trip holds from the first answer on
     fronts.count_in(state.page)
     fronts.take_batches(state)
     state.lane = partial(_tell_lane, fronts, without_lane)
     state.on_ending = fronts.leave_to_aiohttp
 
     def use(resolver: Resolver) -> None:
-        state.page.adopt(resolver)
+        breaker.adopt(state.page, resolver)
         state.texts = fronts.use(resolver)
         if state.recorder is not None:
             state.recorder.forget()

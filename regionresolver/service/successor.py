@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from regionresolver.resolver import now
 from regionresolver.resolver.parcel import Parcel, unpack
 from regionresolver.service import logs
 from regionresolver.service.channel import Report
@@ -69,7 +70,9 @@ class Successor:
 def opened_in_turn(descriptors: Sequence[int]) -> Generation:
     """Open a generation, sharing the interpreter; called in a thread."""
     with _one_at_a_time, _sharing():
-        return Generation.of(unpack(Parcel.received(descriptors)))
+        opened = Generation.of(unpack(Parcel.received(descriptors)))
+        opened.resolver.breaker.check(now())  # a trip that a folder keeps holds from the first answer on
+        return opened
 
 
 @contextmanager
