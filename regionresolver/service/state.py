@@ -9,9 +9,11 @@ import orjson
 from aiohttp import web
 
 from _fastpath.texts import Texts
+from regionresolver.model import Override
 from regionresolver.resolver import Decision, Resolver, now
 from regionresolver.resolver.documents import override_document
 from regionresolver.resolver.recorder import Recorder
+from regionresolver.service import metrics
 from regionresolver.service.pages import WorkerPage
 from regionresolver.settings import Settings
 
@@ -106,6 +108,15 @@ class ServiceState:
             for page in sorted(self.siblings(), key=lambda page: (page.worker, page.started_us))
         ]
         return _document({**self.generation.facts, "overrides": counted, "worker": self.worker, "workers": served_by})
+
+        counted = [override_document(found.override) | {"hits": self._hits(found.override)} for found in self.resolver.overrides]
+        return _document({**self.generation.facts, "overrides": counted, "worker": self.worker})
+
+    def _hits(self, override: Override) -> int | None:
+        """Give the hits of an override in all workers; None for one that has no counter of its own."""
+        pages = self.page.pages
+        place = pages.names.place(metrics.OVERRIDES, (override.id, override.owner))
+        return pages.sums(metrics.OVERRIDE_HITS)[place] if place else None
 
     @property
     def worker(self) -> dict[str, int]:
