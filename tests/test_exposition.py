@@ -112,7 +112,7 @@ async def test_the_start_s_self_test_is_nobody_s(resolver: Resolver) -> None:
         text, _ = await ask(service.url)
     assert sum(series(text, "decisions_total").values()) == 0
     assert series(text, "http_requests_total", "route") == {}
-    assert series(text, "lane_answered_total", "path") == {("resolve",): 0, ("decisions",): 0}
+    assert series(text, "lane_answered_total", "path") == {(path,): 0 for path in metrics.LANE_ROUTES}
 
 
 async def test_overrides_are_told_by_id_and_owner_and_never_by_prefix(tmp_path: Path) -> None:
