@@ -102,15 +102,12 @@ class ServiceState:
     @property
     def metadata(self) -> StandingDocument:
         """What the answers were made from, and by which worker."""
-        counted = [override_document(found.override) | {"hits": found.hits} for found in self.resolver.overrides]
+        counted = [override_document(found.override) | {"hits": self._hits(found.override)} for found in self.resolver.overrides]
         served_by = [
             {"index": page.worker, "pid": page.pid, "state": page.state.name.lower(), "data": f"g{page.generation}"}
             for page in sorted(self.siblings(), key=lambda page: (page.worker, page.started_us))
         ]
         return _document({**self.generation.facts, "overrides": counted, "worker": self.worker, "workers": served_by})
-
-        counted = [override_document(found.override) | {"hits": self._hits(found.override)} for found in self.resolver.overrides]
-        return _document({**self.generation.facts, "overrides": counted, "worker": self.worker})
 
     def _hits(self, override: Override) -> int | None:
         """Give the hits of an override in all workers; None for one that has no counter of its own."""

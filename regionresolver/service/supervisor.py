@@ -527,7 +527,6 @@ class Supervisor:
 
     def _reloaded(self, rollover: Rollover) -> None:
         took_s, self._rollover = round(time.monotonic() - rollover.began, 3), None
-        self.pages.supervisor.count(metrics.RELOADS, "succeeded")
         logs.event(_log, logging.INFO, "reloaded", data=self.resolver.generation, took_s=took_s)
         told = {"outcome": "reloaded", "data": self.resolver.generation, "policy": self.resolver.policy.label, "took_s": took_s}
         self._tell_outcome(told | {"warnings": list(self.resolver.warnings)}, rollover.askers)
@@ -540,7 +539,6 @@ class Supervisor:
             self._rollover.give_up(self.processes)
             askers, self._rollover = self._rollover.askers, None
         fields = {"detail": detail, "data": self.resolver.generation} | dict(described or {})
-        self.pages.supervisor.count(metrics.RELOADS, "failed")
         _log.error("reload_failed", extra={"fields": fields})
         self._tell_outcome({"outcome": "failed", "detail": detail, "data": self.resolver.generation}, askers)
         self.notifier.tell("READY=1", f"STATUS=reload failed, still serving generation {self.resolver.generation}")
