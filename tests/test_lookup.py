@@ -556,7 +556,7 @@ def test_what_needs_no_gil_uses_nothing_that_needs_one_and_is_told_of() -> None:
     assert told
     assert set(re.findall(r"`(\w+)`", told[1])) == marked
     assert set(sources) - marked == {
-        "batch", "decision_log", "engine", "lane", "load_client", "load_floor", "mmdb_walk", "overrides", "ping",
+        "access", "batch", "decision_log", "engine", "lane", "load_client", "load_floor", "mmdb_walk", "overrides", "ping",
         "tally", "texts",
     }  # fmt: skip
     assert all(f"`{name}`" in told[0] for name in sources)

@@ -1,6 +1,5 @@
 """`regionresolver status`: how a running service and its workers are."""
 
-import time
 from typing import cast
 
 import click
@@ -8,6 +7,7 @@ import orjson
 from rich.table import Table
 
 from regionresolver.cli.options import load, paper, settings_options
+from regionresolver.resolver import now
 from regionresolver.service.control import Document, ask
 
 TIMEOUT_S = 10.0
@@ -48,7 +48,7 @@ def _show(told: Document, workers: list[dict[str, object]]) -> None:
     console.print(f"{told['state']} at {urls}, process {told['pid']}, version {told['version']}", soft_wrap=True)
     sources = cast("list[dict[str, object]]", told["sources"])
     ages = ", ".join(
-        f"{one['name']} (built {(time.time() - cast('int', one['build_epoch'])) / DAY_S:.0f} days ago)" for one in sources
+        f"{one['name']} (built {(now().timestamp() - cast('int', one['build_epoch'])) / DAY_S:.0f} days ago)" for one in sources
     )
     console.print(f"generation {told['data']}: policy {told['policy']}, {ages}", soft_wrap=True)
     latest = cast("dict[str, object] | None", told["latest_reload"])

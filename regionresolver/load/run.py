@@ -33,6 +33,7 @@ from regionresolver.load.report import (
 )
 from regionresolver.load.requests import made_requests
 from regionresolver.load.samples import Samples
+from regionresolver.resolver import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +82,7 @@ def run(
     or a file that cannot be used, UnreachableError when nobody listens.
     """
     requests = made_requests(plan)
-    started = dt.datetime.now(dt.UTC)
+    started = now()
     with _Interrupt() as interrupt:
         ceiling = _self_test(plan, requests, interrupt) if plan.self_test_s else None
         engine = Engine(plan, requests)

@@ -3,10 +3,9 @@
 Called by the supervisor at the start, and by the builder of every later generation, there with the one that is served.
 """
 
-import time
 
 from regionresolver.errors import GenerationError
-from regionresolver.resolver import Resolver
+from regionresolver.resolver import Resolver, now
 from regionresolver.resolver.canaries import ask_canaries
 from regionresolver.settings import Settings
 
@@ -29,7 +28,7 @@ def check_generation(resolver: Resolver, settings: Settings, served: Resolver | 
 def too_old(resolver: Resolver, limit_days: float) -> str | None:
     """Say which database was built longer ago than the limit, None for none."""
     for source in resolver.index.sources:
-        age_days = (time.time() - source.build_epoch) / DAY_S
+        age_days = (now().timestamp() - source.build_epoch) / DAY_S
         if age_days > limit_days:
             return f"the database {source.name} was built {age_days:.0f} days ago"
     return None
