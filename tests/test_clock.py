@@ -29,7 +29,7 @@ WALL_CLOCK = {
     "datetime.today",
     "date.today",
 }
-C_CLOCK = re.compile(r"\b(?:clock_gettime|gettimeofday|time)\s*\(|\bdatetime\.now\b|\btime\.time\b")
+C_CLOCK = re.compile(r"\b(?:clock_gettime|gettimeofday|time)\s*\((?!CLOCK_MONOTONIC)|\bdatetime\.now\b|\btime\.time\b")
 
 YEAR = 2026
 DAYS = [dt.datetime(YEAR, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=number) for number in range(365)]

@@ -6,7 +6,6 @@ each second, looks at sampled answers and shows how it goes; the caller's waits,
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import signal
 import threading
@@ -36,6 +35,7 @@ from regionresolver.load.samples import Samples
 from regionresolver.resolver import now
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable
 
     from regionresolver.load.histogram import Histogram
