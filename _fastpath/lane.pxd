@@ -47,7 +47,7 @@ cdef enum Reason:
     REASONS
 
 # A head in place: `request_id`, `query` and `key` (the value of Authorization) lie in it.
-# Only `head_bytes` and `body_bytes` are set for an ODD one.
+# Only `head_bytes`, `body_bytes` and `has_bad_host` are set for an ODD one.
 cdef struct Head:
     const char* query
     const char* request_id
@@ -62,6 +62,7 @@ cdef struct Head:
     uint8_t has_length
     uint8_t is_stream       # of a BATCH: lines, not an array
     uint8_t is_minimal      # of a BATCH: nothing is to be said of allowed pings
+    uint8_t has_bad_host    # none, more than one, or one that is not of the lane's grammar
 
 # Outside text[0:length] nothing is read.
 cdef int scan(const char* text, Py_ssize_t length, Head* out) noexcept nogil

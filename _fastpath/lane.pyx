@@ -84,10 +84,12 @@ REASON_WORDS = (
 )
 BODY_LIMIT_BYTES = BODY_BYTES_MAX
 
-cdef const char* HEAD_TO_LENGTH = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+cdef const char* HEAD_TO_ID = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nServer: regionresolver\r\nX-Request-Id: "
+)
+cdef const char* ID_TO_LENGTH = b"\r\nCache-Control: no-store\r\nContent-Length: "
 cdef const char* LENGTH_TO_DATE = b"\r\nDate: "
-cdef const char* DATE_TO_ID = b"\r\nServer: regionresolver\r\nX-Request-Id: "
-cdef const char* ID_TO_BODY = b'\r\nCache-Control: no-store\r\n\r\n{"id":'
+cdef const char* DATE_TO_BODY = b'\r\n\r\n{"id":'
 cdef const char* DIGITS = b"0123456789abcdef"
 
 # 1 for the bytes of a header's name that the lane takes, 2 for the other characters of a token (RFC 9110, section 5.6.2).
@@ -137,7 +139,7 @@ cdef int scan(const char* text, Py_ssize_t length, Head* out) noexcept nogil:
     if step == STEP_SHORT:
         return MORE if length < HEAD_BYTES_MAX else foreign(LIMIT, out)
     if not seen & SEEN_HOST:
-        note(HOST, out)
+        note_bad_host(out)
     if (out.route == DECIDE or out.route == BATCH) and not out.has_length or out.route == RESOLVE and out.has_length:
         note(LENGTH, out)
     out.head_bytes = at - text
@@ -153,6 +155,11 @@ cdef inline void note(uint8_t reason, Head* out) noexcept nogil:
     """Keep the first reason against answering here."""
     if out.reason == PLAIN:
         out.reason = reason
+
+
+cdef inline void note_bad_host(Head* out) noexcept nogil:
+    note(HOST, out)
+    out.has_bad_host = True
 
 
 cdef inline int line_end(const char** at, const char* end) noexcept nogil:
@@ -271,7 +278,7 @@ cdef int note_header(
             note(HEADER, out)
     if name_bytes == 4 and is_word(name, name_bytes, b"host", 4):
         if seen[0] & SEEN_HOST or not is_host(value, value_bytes):
-            note(HOST, out)
+            note_bad_host(out)
         seen[0] |= SEEN_HOST
     elif name_bytes == 10 and is_word(name, name_bytes, b"connection", 10):
         if is_word(value, value_bytes, b"close", 5):
@@ -609,11 +616,7 @@ cdef class Lane:
         cdef uint64_t[2] random
         cdef uint64_t id_bytes = 4 if ping.id == NULL else 2 + ping.id_bytes
         cdef int i
-        at = put(at, HEAD_TO_LENGTH, 65)
-        at = put_number(at, 6 + id_bytes + composed.size)
-        at = put(at, LENGTH_TO_DATE, 8)
-        at = put(at, self._date, DATE_BYTES)
-        at = put(at, DATE_TO_ID, 40)
+        at = put(at, HEAD_TO_ID, 87)
         self._told_id = at
         if head.request_id != NULL:
             at = put(at, head.request_id, head.request_id_bytes)
@@ -622,7 +625,11 @@ cdef class Lane:
             for i in range(REQUEST_ID_DIGITS):
                 at[i] = DIGITS[random[i >> 4] >> (4 * (i & 15)) & 15]
             at += REQUEST_ID_DIGITS
-        at = put(at, ID_TO_BODY, 35)
+        at = put(at, ID_TO_LENGTH, 43)
+        at = put_number(at, 6 + id_bytes + composed.size)
+        at = put(at, LENGTH_TO_DATE, 8)
+        at = put(at, self._date, DATE_BYTES)
+        at = put(at, DATE_TO_BODY, 10)
         if ping.id == NULL:
             at = put(at, b"null", 4)
         else:
@@ -638,10 +645,11 @@ cdef class Lane:
 cdef class LaneConnection:
     """A connection whose bytes are offered to the lane first. A subclass defines:
 
-    `received_elsewhere(received)`, for what comes while `is_elsewhere`, and `left_over(received, at, outcome, size)`, for
-    what the lane leaves: from `at` on there is a request of `size` bytes that is ODD_REQUEST, a BATCH_REQUEST whose head has
+    `received_elsewhere(received)`, for what comes while `is_elsewhere`, and `left_over(received, at, outcome, size,
+    is_vetted)`, for what the lane leaves: from `at` on there is a request of `size` bytes that is ODD_REQUEST, a BATCH_REQUEST whose head has
     `size` bytes (`lane.batch` tells of it), the beginning of a request that is MORE_TO_COME (`size` is 0 until its head is
-    whole), FOREIGN_BYTES, or anything at all while WRITING_PAUSED.
+    whole), FOREIGN_BYTES, or anything at all while WRITING_PAUSED. The head of an ODD_REQUEST that `is_vetted` holds to all
+    that the service's guard asks for.
     `deadline` is in the loop's seconds. Set `may_be_queued` after a write to the transport that was not the lane's.
     """
 
@@ -726,7 +734,7 @@ cdef class LaneConnection:
                 self._flush()
             lane._count_answers(began_ns)
         if at < size:
-            self.left_over(received, at, outcome, whole)
+            self.left_over(received, at, outcome, whole, not head.has_bad_host)
         return 0
 
     cdef bint _may_ask(self, KeyRing keys, const Head* head, int64_t at_us):
@@ -802,3 +810,10 @@ def scan_head(bytes text not None):
         head.head_bytes, head.body_bytes, None if head.query == NULL else head.query[:head.query_bytes],
         None if head.request_id == NULL else head.request_id[:head.request_id_bytes],
     )
+
+
+def is_vetted(bytes text not None):
+    """Tell whether a head that is CANONICAL or ODD holds to all that the service's guard asks for."""
+    cdef Head head
+    cdef int outcome = scan(PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), &head)
+    return (outcome == CANONICAL or outcome == ODD) and not head.has_bad_host

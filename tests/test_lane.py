@@ -14,19 +14,24 @@ from typing import TYPE_CHECKING
 
 import orjson
 import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 
-from _fastpath.lane import REASON_WORDS, Lane, scan_head
+from _fastpath.lane import REASON_WORDS, Lane, is_vetted, scan_head
 from _fastpath.texts import Texts
 from regionresolver import Resolver
 from regionresolver.resolver.documents import decision_document
 from regionresolver.service import logs, protocol
 from regionresolver.service.connection import Connection
+from regionresolver.service.guard import fault_of
+from regionresolver.service.problems import MAX_HEAD_BYTES
 from regionresolver.service.protocol import HELD_BYTES_MAX, Front, Memory, Place, untested
 from regionresolver.service.request_id import loggable
 from regionresolver.settings import Settings
 from tests.fuzz import differential, fuzz_lane
 from tests.http_service import LOOPBACK, Answer, Service, parse_answer, running
 from tests.paths import SHARED
+from tests.reference.http import httptools_messages
 from tests.vectors import vectors
 from tests.worlds import city_database
 
@@ -180,6 +185,24 @@ def test_made_requests_are_the_same_to_h11_and_llhttp() -> None:
         outcomes += differential.compare_block(block, h11_every=16)  # it takes ten times as long as llhttp
     assert differential.is_balanced(outcomes)
     assert outcomes.total() == 60_000
+
+
+def test_the_guard_finds_nothing_in_what_is_vetted() -> None:
+    rng = random.Random(7)
+    counts = dict.fromkeys((True, False), 0)
+    for _ in range(4000):
+        content = fuzz_lane.mutated(fuzz_lane.made(rng), rng)
+        _, _, _, head_bytes, body_bytes, *_ = scan_head(content)
+        messages = httptools_messages(content[: head_bytes + body_bytes]) if head_bytes else None
+        if not messages:
+            continue
+        (message,) = messages
+        headers = CIMultiDict((name.decode("latin1"), value.strip(b" \t").decode("latin1")) for name, value in message.headers)
+        request = make_mocked_request(message.method.decode(), message.target.decode("latin1"), headers)
+        counts[is_vetted(content)] += 1
+        assert not is_vetted(content) or fault_of(request) is None, content
+        assert head_bytes <= MAX_HEAD_BYTES
+    assert min(counts.values()) > 20, counts
 
 
 # --- both ways

@@ -36,10 +36,8 @@ from regionresolver.service.problems import (
     AUTHORIZATION_INVALID,
     AUTHORIZATION_REQUIRED,
     RATE_LIMITED,
-    Handler,
     ProblemError,
 )
-from regionresolver.service.state import STATE
 from regionresolver.settings import Settings
 
 LOOK_S = 1.0
@@ -234,13 +232,22 @@ def open_access(settings: Settings) -> Access | None:
     return Access(settings.api_keys, settings.workers if settings.workers != "auto" else 1)
 
 
-@web.middleware
-async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let only requests through that show a key, where keys are asked for."""
-    access = request.app[STATE].access
+def check_key(request: web.BaseRequest, access: Access | None) -> None:
+    """Let only requests pass that show a key, where keys are asked for. Raises ProblemError."""
     if access is not None and request.path not in EXEMPT and not isinstance(request.protocol, AdminConnection):
         access.admit(request.headers.getall("Authorization", []), int(now().timestamp() * 1e6))
-    return await handler(request)
+
+
+# What only operators ask: with an admin listener it is gone from the main one. Health is answered on both.
+ADMIN_PATHS = frozenset({"/", "/metrics", "/openapi.json", "/docs", "/version", "/v1/policy", "/v1/metadata"})
+
+
+def check_listener(request: web.BaseRequest) -> None:
+    """Where there is an admin listener, let on each of the two only that pass which belongs there. Raises HTTPNotFound."""
+    path = request.path
+    is_for_operators = path in ADMIN_PATHS or path.startswith("/docs/")
+    if path not in EXEMPT and is_for_operators is not isinstance(request.protocol, AdminConnection):
+        raise web.HTTPNotFound
 
 
 def summary(keys: tuple[Key, ...]) -> list[dict[str, object]]:

@@ -60,7 +60,7 @@ async def authorize(request: web.Request) -> web.Response:
     return web.Response(status=_STATUSES[decision.effect], headers=decision_headers(decision))
 
 
-async def complete_headers(request: web.Request, response: web.StreamResponse) -> None:
+def complete_headers(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Put the headers of a decision on every answer below `/v1/authz`, empty where the answer has none."""
     if request.path == PATH or request.path.startswith(PATH + "/"):
         for name in DECISION_HEADERS:

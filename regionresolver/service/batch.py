@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import HttpVersion11, web
 
 from regionresolver.service import pings, request_id
+from regionresolver.service.answering import finish_head
 from regionresolver.service.batch_answers import HELD_BYTES, SEND_BYTES, SLICE_S, Batch
 from regionresolver.service.problems import ProblemError, close_after, problem_of, stream_overdue
 from regionresolver.service.state import STATE
@@ -87,6 +88,7 @@ class Answer:
             self._most_bytes = SEND_BYTES
             if self._request.version < HttpVersion11 and self._response.content_length is None:
                 close_after(self._response)  # which is how such a client sees the end
+            finish_head(self._request, self._response, self._request.app[STATE])
             await self._response.prepare(self._request)
         for block in self._blocks():
             await self._patiently(self._response.write(block))

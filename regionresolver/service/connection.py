@@ -22,7 +22,7 @@ from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, LineTooLong
 from multidict import CIMultiDict
 
-from regionresolver.service import logs, metrics, request_id
+from regionresolver.service import logs, request_id
 from regionresolver.service.counting import count_answer, count_refusal
 from regionresolver.service.pages import WorkerPage
 from regionresolver.service.problems import (
@@ -33,11 +33,9 @@ from regionresolver.service.problems import (
     INTERNAL,
     MAX_HEAD_BYTES,
     METHOD_UNKNOWN,
-    Handler,
     Problem,
     head_overdue,
 )
-from regionresolver.service.state import STATE
 from regionresolver.settings import Settings
 
 SERVER_NAME = "regionresolver"
@@ -88,6 +86,7 @@ class Connection(web.RequestHandler):
         "_page",
         "_refused",
         "_tail",
+        "is_vetted",
         "must_end",
     )
 
@@ -127,6 +126,8 @@ class Connection(web.RequestHandler):
         self._heads_read = 0
         self._refused = False
         self._fresh_until = 0.0
+        self.is_vetted = False
+        """Whether the owner answers for it that every parser reads the head of the request in hand alike."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline: a client that connects must ask."""
@@ -147,16 +148,18 @@ class Connection(web.RequestHandler):
         reading_head = bool(data) and not self._busy and not self._dropping_body
         if reading_head:
             self._head_started = True
-            if self._head_deadline is None:
-                self._expect_head()
             data = self._with_its_line(data)
             if not data:
+                if self._head_deadline is None:
+                    self._expect_head()
                 return
         heads_parsed = self._request_count
         chunks_open = self._last_is_chunked and self._last_body is not None and not self._last_body.is_eof()
         super().data_received(data)
         self._tail = (self._tail + data[-len(PLAIN_END) :])[-len(PLAIN_END) :]
         self._note_bodies(self._request_count - heads_parsed, chunks_open=chunks_open)
+        if reading_head and heads_parsed == self._request_count and self._head_deadline is None:
+            self._expect_head()
         if reading_head and heads_parsed == self._request_count == self._heads_read:  # every byte is of an unfinished head
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
@@ -210,14 +213,15 @@ class Connection(web.RequestHandler):
             self._owner.answered(keep_alive=keep_alive)
 
     def head_read(self) -> None:
-        """Take note that a request is in hand (called by the first middleware)."""
+        """Take note that a request is in hand."""
         self._busy = True
         self._dropping_body = False
         self._head_started = self._line_read = False
         self._beginning = b""
         self._head_bytes = 0
         self._heads_read += 1
-        self._stop_deadline()
+        if self._head_deadline is not None:
+            self._stop_deadline()
 
     def answered(self, *, body_read: bool) -> None:
         """Take note that the request in hand has its answer; the rest of an unread body is dropped by aiohttp."""
@@ -282,7 +286,7 @@ class Connection(web.RequestHandler):
 
 
 class AdminConnection(Connection):
-    """One connection to the admin listener: `app.separate` lets it ask what only operators ask."""
+    """One connection to the admin listener: `answering` lets it ask what only operators ask."""
 
     __slots__ = ()
 
@@ -327,22 +331,6 @@ def answer_in_http11(factory: Callable[..., web.BaseRequest]) -> Callable[..., w
         return factory(message, payload, protocol, Http11Writer(protocol, writer.loop), task)
 
     return make
-
-
-@web.middleware
-async def note_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tell the connection, when it is ours, that its head has arrived and later that the request is answered."""
-    connection = request.protocol
-    if not isinstance(connection, Connection):
-        return await handler(request)
-    page = request.app[STATE].page
-    connection.head_read()
-    page.count(metrics.IN_FLIGHT)
-    try:
-        return await handler(request)
-    finally:
-        page.count(metrics.IN_FLIGHT, by=-1)
-        connection.answered(body_read=request.content.is_eof())
 
 
 def is_last(request: web.BaseRequest) -> bool:

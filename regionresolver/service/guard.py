@@ -9,20 +9,18 @@ import re
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
-from regionresolver.service.problems import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD_BYTES, Handler, ProblemError
+from regionresolver.service.problems import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD_BYTES, ProblemError
 
 # RFC 3986, section 3.2: host [ ":" port ], without userinfo; a comma would be two Hosts joined by a proxy.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
 
 
-@web.middleware
-async def refuse_ambiguous(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let only requests through that every parser reads alike, and whose head is no longer than the limit."""
+def check(request: web.BaseRequest) -> None:
+    """Refuse a request that parsers may read differently, or whose head is longer than the limit. Raises ProblemError."""
     if head_bytes(request) > MAX_HEAD_BYTES:
         raise ProblemError(HEAD_TOO_LARGE.kind, HEAD_TOO_LARGE.detail, close=True)
     if (fault := fault_of(request)) is not None:
         raise ProblemError(BAD_REQUEST, fault, close=True)
-    return await handler(request)
 
 
 def head_bytes(request: web.BaseRequest) -> int:

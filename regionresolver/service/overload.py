@@ -80,16 +80,9 @@ def overloaded() -> Problem:
     return Problem(OVERLOADED, "the service has more to do than it can; ask again later", headers=RETRY)
 
 
-@web.middleware
-async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what no `Front` has looked at, and count what is in flight."""
-    pressure = request.app[PRESSURE]
+def check_pressure(request: web.BaseRequest, pressure: Pressure) -> None:
+    """Refuse what no `Front` has looked at. Raises ProblemError."""
     reason = pressure.reason
     if reason is not None and request.path not in SPARED:
         pressure.count(reason)
         raise ProblemError(OVERLOADED, overloaded().detail, headers=RETRY)
-    pressure.in_flight += 1
-    try:
-        return await handler(request)
-    finally:
-        pressure.in_flight -= 1

@@ -5,22 +5,20 @@ else escapes is a fault of ours: 500 without details, and one log line with the 
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
 from aiohttp import web
 
 from regionresolver.errors import PingError, RegionResolverError
-from regionresolver.service import logs, request_id
+from regionresolver.service import logs
 
 CONTENT_TYPE = "application/problem+json"
 
 # Request line and headers together. nginx lets 4 buffers of 8 KiB through by default, so nothing that passed one is lost;
 # aiohttp alone limits lines and their number, which comes to 2 MB.
 MAX_HEAD_BYTES = 32 * 1024
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = logging.getLogger("regionresolver.service")
 
@@ -137,17 +135,6 @@ class ProblemError(RegionResolverError):
         super().__init__(detail)
 
 
-@web.middleware
-async def answer_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn what a handler raises into a problem document."""
-    try:
-        return await handler(request)
-    except ConnectionError:
-        raise  # the client is gone: there is nobody to answer
-    except Exception as error:  # noqa: BLE001 - the last resort: nothing that escapes may become a bare 500
-        return problem_of(error).response(request.get(request_id.IDENTITY) or "")
-
-
 def problem_of(error: Exception) -> Problem:
     """Give the problem that an exception is answered with; what is nobody's input is logged, and is a bare 500."""
     match error:
@@ -160,19 +147,11 @@ def problem_of(error: Exception) -> Problem:
             return Problem(METHOD_NOT_ALLOWED, f"allowed: {allowed}", headers={"Allow": allowed})
         case web.HTTPNotFound():
             return Problem(NOT_FOUND, "the path is not one of this service's")
+        case web.HTTPExpectationFailed():
+            return Problem(EXPECTATION_FAILED, "Expect may only be 100-continue", close=True)
         case web.HTTPException() if error.status < web.HTTPInternalServerError.status_code:
             return Problem(BAD_REQUEST, "the request's head asks for something that is not served", close=True)
         case web.RequestPayloadError():
             return Problem(BAD_REQUEST, "the body's framing is malformed", close=True)
     logs.event(_log, logging.ERROR, "unexpected_error", error)
     return Problem(INTERNAL, "the fault is logged under this request_id or its digest")
-
-
-def hide_aiohttp_text(response: web.StreamResponse) -> None:
-    """Replace the text of the one error that aiohttp raises outside the middlewares: it quotes a bad `Expect`."""
-    if isinstance(response, web.HTTPException):
-        problem = Problem(EXPECTATION_FAILED, "Expect may only be 100-continue")
-        response.body = problem.document(response.headers.get("X-Request-Id", ""))
-        response.headers["Content-Type"] = CONTENT_TYPE
-        response.headers["Content-Length"] = str(len(response.body))
-        close_after(response)

@@ -272,7 +272,7 @@ class Front(LaneConnection, asyncio.Protocol):
                 self.deadline = self.lane.idle_deadline
                 self._handler.data_received(received)
 
-    def left_over(self, received: bytes, at: int, outcome: int, size: int) -> None:
+    def left_over(self, received: bytes, at: int, outcome: int, size: int, is_vetted: bool) -> None:
         """Take what the lane leaves of received bytes, see `LaneConnection`."""
         rest = received[at:] if at else received
         if at:
@@ -284,7 +284,7 @@ class Front(LaneConnection, asyncio.Protocol):
         elif outcome == BATCH_REQUEST:
             self._begin_batch(rest)
         elif outcome == ODD_REQUEST:
-            self._hand_over(rest, size)
+            self._hand_over(rest, size, is_vetted=is_vetted)
         elif outcome == FOREIGN_BYTES:
             self._hand_over_for_good(rest)
 
@@ -323,7 +323,7 @@ class Front(LaneConnection, asyncio.Protocol):
     def batch_refused(self, request: bytes) -> None:
         """Give a batch that was taken and is not answered to aiohttp, whole."""
         self._batch = None
-        self._hand_over(request, len(request))
+        self._hand_over(request, len(request), is_vetted=False)
 
     def _go_on_after_batch(self) -> None:
         if self._place is Place.LANE and not self.is_writing_paused:
@@ -339,7 +339,7 @@ class Front(LaneConnection, asyncio.Protocol):
             self._batch.stop()
             self._batch = None
 
-    def _hand_over(self, rest: bytes, size: int) -> None:
+    def _hand_over(self, rest: bytes, size: int, *, is_vetted: bool) -> None:
         """Give one request of `size` bytes to aiohttp, as much of it as is there, and keep what stands behind it."""
         if self._fronts.pressure.refuses(rest[:_BEGINNING_BYTES]):
             self._refuse(rest, size)
@@ -347,6 +347,7 @@ class Front(LaneConnection, asyncio.Protocol):
         self._leave(Place.SLOW_REQUEST)
         self._is_answered = False
         handler = self._handler or self._make_handler()
+        handler.is_vetted = is_vetted
         self.has_asked = True
         self._unread_bytes = max(size - len(rest), 0)
         if len(rest) > size:
@@ -378,6 +379,7 @@ class Front(LaneConnection, asyncio.Protocol):
         self._leave(Place.SLOW_FOR_GOOD)
         self.deadline = self.lane.idle_deadline
         handler = self._handler or self._make_handler()
+        handler.is_vetted = False
         if expires is not None:
             handler.expect_head_by(expires)
         self.has_asked = True

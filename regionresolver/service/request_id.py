@@ -8,13 +8,15 @@ hexadecimal, neither id all zeros, version not ff. It goes into log lines only.
 """
 
 import hashlib
+import random
 import re
-import secrets
 from collections.abc import Sequence
 
 from aiohttp import web
+from multidict import istr
 
-HEADER = "X-Request-Id"
+HEADER = istr("X-Request-Id")
+TRACEPARENT = istr("traceparent")
 IDENTITY = web.RequestKey("identity", str)
 LOGGED_IDENTITY = web.RequestKey("logged_identity", str)
 
@@ -32,7 +34,7 @@ def taken_or_made(values: Sequence[str]) -> str:
     """Take the one `X-Request-Id` of a request if it may be echoed, else make one of 32 hexadecimal digits."""
     if len(values) == 1 and _VISIBLE_ASCII.fullmatch(values[0]):
         return values[0]
-    return secrets.token_hex(16)
+    return f"{random.getrandbits(128):032x}"  # to differ, not to be secret; seeded anew in each fork
 
 
 def loggable(taken: str) -> str:

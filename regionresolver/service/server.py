@@ -23,6 +23,7 @@ from regionresolver.resolver import Resolver
 from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import breaker, counting, logs, metrics
 from regionresolver.service.access import Access, open_access
+from regionresolver.service.answering import surround
 from regionresolver.service.connection import AdminConnection, Connection, answer_in_http11
 from regionresolver.service.decision_log import LogWriter
 from regionresolver.service.overload import PRESSURE
@@ -118,9 +119,10 @@ async def serving(
     server = runner.server
     if server is None:
         raise ServeError("the application did not start")
-    server.request_factory = answer_in_http11(server.request_factory)
-
     state = app[STATE]
+    server.request_factory = answer_in_http11(server.request_factory)
+    server.request_handler = surround(server.request_handler, state, app[PRESSURE])
+
     fronts = Fronts(state.resolver, server, settings, loop, app[PRESSURE])
     state.texts = fronts.lane.texts
     without_lane = await why_not(state.resolver, server, settings)
