@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from regionresolver.resolver.vocabulary import Vocabulary
     from regionresolver.sources.plmn import PlmnTable
 
+# Signal, status, value of the PLMN table, digits that matched, signals that were used.
+PlmnFound = tuple[Signal, int, int, str | None, int]
+WORDS_KEPT = 4096
+
 _CONFLICTS = [(CONFLICT_BITS[conflict.value], conflict) for conflict in Conflict]
 _BASIS = {SIGNAL_BITS[signal.value]: signal for signal in Signal}
 _STATUSES = {number: SignalStatus(name) for name, number in STATUS_IDS.items() if name != "absent"}
@@ -137,6 +141,10 @@ class Words:
         self.extended = extended
         self.generation = generation
         self.regions = tuple(Region(answer.country, answer.subdivision) for answer in vocabulary.answers)
+        # Words that were made before: there are not many different ones, and making them takes longer than deciding.
+        self._region_names: dict[tuple[int, ...], str | None] = {}
+        self._plmn_words: dict[PlmnFound, Evidence | None] = {}
+        self._ip_words: dict[tuple[int, int], Evidence] = {}
 
     def explained(self, decided: Decided) -> Explanation:
         """Explain an answer for which no policy was asked."""
@@ -169,15 +177,15 @@ class Words:
             self._plmn_evidence(Signal.HOME_PLMN, *decided.home_evidence, used),
             self._ip_evidence(*decided.ip_evidence, used, whole=whole),
         )
-        given = tuple(found for found in evidence if found is not None)
+        given = tuple([found for found in evidence if found is not None])
         return Resolution(
             region=codes[region],
             country=codes[country],
             subdivision=codes[subdivision],
-            region_name=self.policy.names.name_of(codes[region], codes[country], codes[subdivision]) if region else None,
+            region_name=self._region_name(region, country, subdivision),
             confidence=confidence / 100,
             basis=_BASIS.get(basis),
-            conflicts=tuple([conflict for bit, conflict in _CONFLICTS if conflicts & bit]),
+            conflicts=tuple([conflict for bit, conflict in _CONFLICTS if conflicts & bit]) if conflicts else (),
             evidence=given,
             row=ROW_NAMES[row],
             warnings=(
@@ -188,7 +196,20 @@ class Words:
             data=self.generation,
         )
 
-    def _plmn_evidence(self, signal: Signal, status: int, value: int, match: str | None, used: int) -> Evidence | None:
+    def _region_name(self, *ids: int) -> str | None:
+        if ids not in self._region_names:
+            codes = [self.vocabulary.codes[number] for number in ids]
+            self._region_names[ids] = self.policy.names.name_of(*codes) if codes[0] is not None else None
+        return self._region_names[ids]
+
+    def _plmn_evidence(self, *found: *PlmnFound) -> Evidence | None:
+        if found not in self._plmn_words:
+            if len(self._plmn_words) >= WORDS_KEPT:
+                self._plmn_words.clear()
+            self._plmn_words[found] = self._plmn_evidence_of(*found)
+        return self._plmn_words[found]
+
+    def _plmn_evidence_of(self, signal: Signal, status: int, value: int, match: str | None, used: int) -> Evidence | None:
         if status not in _STATUSES:
             return None
         if value == 0:
@@ -244,15 +265,26 @@ class Words:
             )
         if value >= len(self.regions):
             return self._overridden(self.extended.networks[value - len(self.regions)], canonical, used, whole=whole)
+        if whole:
+            return self._indexed(value, canonical, used)
+        key = (value, used & SIGNAL_BITS[Signal.IP])
+        if key not in self._ip_words:
+            if len(self._ip_words) >= WORDS_KEPT:
+                self._ip_words.clear()
+            self._ip_words[key] = self._indexed(value, None, used)
+        return self._ip_words[key]
+
+    def _indexed(self, value: int, canonical: Canonical | None, used: int) -> Evidence:
+        """The evidence of an address that the index knows; with the address, what the databases say of it."""
         region = self.regions[value]
         return Evidence(
             Signal.IP,
-            _STATUSES[status],
-            self._matched_network(canonical) if whole else None,
+            SignalStatus.OK,
+            self._matched_network(canonical) if canonical else None,
             tuple(code for code in (region.subdivision_code or region.country_code,) if code),
             SIGNAL_ALONE["ip_subdivision" if region.subdivision_code else "ip"] / 100,
             used=bool(used & SIGNAL_BITS[Signal.IP]),
-            sources=self._answers(value) if whole else (),
+            sources=self._answers(value) if canonical else (),
         )
 
     def _overridden(self, override: Override, canonical: Canonical, used: int, *, whole: bool) -> Evidence:

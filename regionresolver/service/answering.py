@@ -69,7 +69,8 @@ def identify(request: web.BaseRequest) -> str:
     if given:
         request[request_id.LOGGED_IDENTITY] = logged = request_id.loggable(identity) if identity in given else identity
     logs.request_id_var.set(logged)
-    logs.trace_id_var.set(request_id.trace_id(headers.getall(request_id.TRACEPARENT, ())))
+    traces = headers.getall(request_id.TRACEPARENT, ())
+    logs.trace_id_var.set(request_id.trace_id(traces) if traces else None)
     return identity
 
 

@@ -6,6 +6,7 @@ read such a request differently are how requests are smuggled past a proxy, so n
 """
 
 import re
+from itertools import chain
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
@@ -26,7 +27,8 @@ def check(request: web.BaseRequest) -> None:
 def head_bytes(request: web.BaseRequest) -> int:
     """Count the bytes of a request's head as it is written without needless blanks."""
     line = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
-    return line + sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers)
+    lines = request.raw_headers
+    return line + len(": \r\n") * len(lines) + sum(map(len, chain.from_iterable(lines)))
 
 
 def fault_of(request: web.BaseRequest) -> str | None:

@@ -33,6 +33,8 @@ CHOICES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 JSON = "application/json"
+_PLAIN_JSON = frozenset((JSON, "application/json; charset=utf-8", "application/json;charset=utf-8"))
+"""The types that nearly every client writes."""
 _JSON_TYPE = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
 
 # A string of valid JSON, written so that the engine runs over plain characters without counting them one by one.
@@ -99,8 +101,11 @@ def _keys_kept(document: dict[str, object]) -> int:
 
 def check_type(request: web.Request, *also: str) -> str:
     """Give the type of a body, which must be JSON or one of `also`, in UTF-8 and not compressed; JSON where none is given."""
+    headers = request.headers
+    if headers.get("Content-Type", JSON) in _PLAIN_JSON and "Content-Encoding" not in headers:
+        return JSON
     taken, found = (JSON, *also), JSON
-    if "Content-Type" in request.headers:
+    if "Content-Type" in headers:
         found = request.content_type.lower()
         if _JSON_TYPE.fullmatch(found):
             found = JSON
@@ -108,7 +113,7 @@ def check_type(request: web.Request, *also: str) -> str:
             raise ProblemError(MEDIA_TYPE, f"the body must be {_or(taken)}", headers={"Accept": ", ".join(taken)})
         if (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
             raise ProblemError(MEDIA_TYPE, "the body must be in UTF-8")
-    codings = ",".join(request.headers.getall("Content-Encoding", ["identity"])).lower().split(",")
+    codings = ",".join(headers.getall("Content-Encoding", ["identity"])).lower().split(",")
     if any(coding.strip(" \t") != "identity" for coding in codings):
         raise ProblemError(MEDIA_TYPE, "the body must not be compressed", headers={"Accept-Encoding": "identity"})
     return found
@@ -116,21 +121,30 @@ def check_type(request: web.Request, *also: str) -> str:
 
 async def read_body(request: web.Request, limit_bytes: int, timeout_s: float, what: str) -> bytearray:
     """Read at most `limit_bytes` in at most `timeout_s`; past either the connection is closed after the answer."""
-    too_large = ProblemError(BODY_TOO_LARGE, f"a {what} may have {limit_bytes} bytes", close=True)
     if request.content_length is not None and request.content_length > limit_bytes:
-        raise too_large
+        raise _too_large(what, limit_bytes)
+    content = request.content
+    if content.is_eof() and content.exception() is None:  # all of it came with the head, as a ping's mostly does
+        body = bytearray(content.read_nowait())
+        if len(body) > limit_bytes:
+            raise _too_large(what, limit_bytes)
+        return body
     await send_continue(request)
     body = bytearray()
     try:
         async with asyncio.timeout(timeout_s):
-            async for chunk in request.content.iter_any():
+            async for chunk in content.iter_any():
                 body += chunk
                 if len(body) > limit_bytes:
-                    raise too_large
+                    raise _too_large(what, limit_bytes)
     except TimeoutError:
         overdue = body_overdue(timeout_s)
         raise ProblemError(overdue.kind, overdue.detail, close=True) from None
     return body
+
+
+def _too_large(what: str, limit_bytes: int) -> ProblemError:
+    return ProblemError(BODY_TOO_LARGE, f"a {what} may have {limit_bytes} bytes", close=True)
 
 
 async def send_continue(request: web.Request) -> None:
@@ -148,10 +162,11 @@ def _expects_continue(request: web.Request) -> bool:
 
 def parameter(request: web.Request, name: str) -> str | None:
     """Give one parameter of the query, `None` when it is not given. Raises PingError when it is repeated."""
-    values = request.query.getall(name, [])
-    if len(values) > 1:
+    query = request.query
+    value = query.get(name)
+    if value is not None and len(query.getall(name)) > 1:
         raise PingError(f"the query parameter {name} is given more than once")
-    return values[0] if values else None
+    return value
 
 
 def signal(request: web.Request, name: str) -> str | None:
