@@ -1,0 +1,149 @@
+"""The measurements: scenarios, their rounds, and what came out of each."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from benchmarks.http.servers import SERVERS, Server, Site, build, serve_command, why_not
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Sequence
+
+CLIENT_CORE = "1"
+WARM_UP_S = 0.3
+SHARES = (0.3, 0.5, 0.7)
+PAUSE_S = 0.02
+
+Round = dict[str, float]
+"""What one measurement gave: rate, core (the server's share of its core), cpu_us, p50_us, p99_us, p999_us, windowed_p99_us."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is asked of which servers, and how. A `pipeline` of 0: a connection for each request."""
+
+    name: str
+    case: str
+    servers: tuple[str, ...]
+    connections: int = 64
+    pipeline: int = 1
+
+
+@dataclass
+class Bench:
+    """Starts servers on first need, and keeps what was measured: by scenario, then by server."""
+
+    site: Site
+    rounds: int
+    seconds: float
+    results: dict[str, dict[str, list[Round]]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    _running: dict[str, Server] = field(default_factory=dict)
+
+    def server(self, name: str) -> Server | None:
+        """Return a running server; None for one that cannot take part."""
+        if name not in self._running:
+            if (reason := why_not(name)) is not None:
+                self.left_out[name] = reason
+                return None
+            self._running[name] = SERVERS[name](name, self.site)
+        return self._running[name]
+
+    def run(self, scenario: Scenario) -> None:
+        """Run the rounds of a scenario, forwards and backwards."""
+        found = self.results.setdefault(scenario.name, {})
+        asked = [server for name in scenario.servers if (server := self.server(name)) is not None]
+        for number in range(self.rounds):
+            for server in asked if number % 2 else asked[::-1]:
+                measured = self.measure(server, scenario.case, scenario.connections, scenario.pipeline)
+                found.setdefault(server.name, []).append(measured)
+        tell(scenario.name)
+
+    def run_open_loop(self, names: Sequence[str]) -> None:
+        """Offer each server shares of its own capacity, and ours the rates of nginx as well; latency from the planned time."""
+        if "get_64" not in self.results:
+            self.run(Scenario("get_64", "get", tuple(names)))
+        capacity = {name: statistics.median(one["rate"] for one in found) for name, found in self.results["get_64"].items()}
+        plan = [(name, f"open_{share:.0%}", share * capacity[name]) for share in SHARES for name in names if name in capacity]
+        plan += [("lane", f"open_nginx_{share:.0%}", share * capacity["nginx"]) for share in SHARES if "nginx" in capacity]
+        for number in range(self.rounds):
+            for name, scenario, rate in plan if number % 2 else plan[::-1]:
+                measured = self.measure(self._running[name], "get", 64, 1, rate)
+                self.results.setdefault(scenario, {}).setdefault(name, []).append(measured | {"offered": rate})
+        tell("open_loop")
+
+    def run_workers(self) -> None:
+        """Compare one worker and two on all cores, the client beside them: requests for a CPU second of the servers."""
+        site = Site(self.site.stack, self.site.folder, self.site.answer, cores="0-1")
+        started = {}
+        for count in ("1", "2"):
+            address = site.address(f"workers_{count}_unix")
+            started[f"workers_{count}"] = site.run(f"workers_{count}", address, serve_command(address, "--workers", count))
+        found = self.results.setdefault("workers", {})
+        for number in range(self.rounds):
+            for name in ("workers_1", "workers_2") if number % 2 else ("workers_2", "workers_1"):
+                found.setdefault(name, []).append(self.measure(started[name], "get", 64, 1, core="0-1"))
+        tell("workers")
+
+    def run_wrk(self, names: Iterable[str]) -> None:
+        """Ask with wrk as well: another's generator, one target, and its own warm-up."""
+        if shutil.which("wrk") is None:
+            self.left_out["wrk"] = "wrk is not installed"
+            return
+        found = self.results.setdefault("wrk", {})
+        target = "/v1/resolve?ip=8.8.8.8&sim=310410"
+        for _ in range(min(self.rounds, 2)):
+            for name in names:
+                if (server := self.server(name)) is None:
+                    continue
+                before_ns, started = server.cpu_ns(), time.monotonic()
+                command = ["wrk", "-t1", "-c64", f"-d{max(round(self.seconds), 1)}s", "--latency"]
+                out = subprocess.run(
+                    ["taskset", "-c", CLIENT_CORE, *command, f"http://127.0.0.1:{server.address}{target}"],
+                    check=True, capture_output=True, text=True,
+                ).stdout  # fmt: skip
+                elapsed_s, cpu_s = time.monotonic() - started, (server.cpu_ns() - before_ns) / 1e9
+                count = float(re.findall(r"(\d+) requests in", out)[0])
+                rate = float(re.findall(r"Requests/sec:\s+([\d.]+)", out)[0])
+                found.setdefault(name, []).append({"rate": rate, "cpu_us": cpu_s * 1e6 / count, "core": cpu_s / elapsed_s})
+        tell("wrk")
+
+    def measure(
+        self, server: Server, case: str, connections: int, pipeline: int, rate: float = 0, core: str = CLIENT_CORE
+    ) -> Round:
+        """Load a server once. Exits when it fails a request."""
+        numbers = (connections, self.seconds, pipeline, rate)
+        command = ["taskset", "-c", core, str(build("load")), server.address, *map(str, numbers)]
+        time.sleep(PAUSE_S)
+        before_ns, started = server.cpu_ns(), time.monotonic()
+        with (self.site.folder / case).open("rb") as content:
+            ran = subprocess.run(command, stdin=content, stdout=subprocess.PIPE, check=False)
+        elapsed_s, cpu_ns = time.monotonic() - started, server.cpu_ns() - before_ns
+        if ran.returncode != 0:
+            sys.exit(f"bench-http: the load on {server.name} ({case}) broke off")
+        found: Round = json.loads(ran.stdout)
+        if found["failures"]:
+            sys.exit(f"bench-http: {server.name} failed {found['failures']:.0f} requests ({case})")
+        loaded_s = min(elapsed_s, self.seconds + WARM_UP_S)
+        return found | {"cpu_us": cpu_ns / 1e3 / found["asked"], "core": cpu_ns / 1e9 / loaded_s}
+
+
+def quick(options: argparse.Namespace) -> argparse.Namespace:
+    """Cut a run down to a look, where that was asked for."""
+    if options.quick:
+        options.rounds, options.seconds = 1, 0.2
+    return options
+
+
+def tell(name: str) -> None:
+    """Tell who waits that something is done."""
+    print(f"bench-http: {name}", file=sys.stderr)
