@@ -294,9 +294,14 @@ class AdminConnection(Connection):
 class CompletionLog(logs.AccessLog):
     """aiohttp's way of saying that an answer is wholly written: its access logger, which is called just then."""
 
+    def __init__(self, logger: logging.Logger, log_format: str) -> None:
+        """Look once whether lines are wanted: a lane has none of them, see `protocol.why_not`."""
+        super().__init__(logger, log_format)
+        self._writes_lines = super().enabled
+
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Tell the connection; write a line besides when lines are wanted."""
-        if super().enabled:
+        if self._writes_lines:
             super().log(request, response, time)
         if isinstance(request.protocol, Connection):
             request.protocol.written(request, response.status, time, keep_alive=bool(response.keep_alive))

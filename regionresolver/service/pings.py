@@ -87,8 +87,8 @@ def _keys_written(body: bytes | bytearray) -> int:
 
 def _keys_kept(document: dict[str, object]) -> int:
     """Count the keys that a parsed document still has; without recursion, for the depth is the client's choice."""
-    count = 0
-    pending: list[object] = [document]
+    count = len(document)
+    pending: list[object] = [value for value in document.values() if isinstance(value, dict | list)]
     while pending:
         match pending.pop():
             case dict() as found:
