@@ -23,14 +23,14 @@ from regionresolver.resolver.documents import decision_document, ping_arguments
 from regionresolver.service.handlers import resolve_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 def make_app(dump: Callable[[object], bytes], load: Callable[[bytes], dict[str, object]]) -> web.Application:
     """Make the application over the embedded database and the default policy."""
     resolver = Resolver.open()
 
-    def answer(document: dict[str, object]) -> web.Response:
+    def answer(document: Mapping[str, object]) -> web.Response:
         headers = {"Server": "plain", "X-Request-Id": secrets.token_hex(16), "Cache-Control": "no-store"}
         return web.Response(body=dump(document), headers=headers, content_type="application/json")
 

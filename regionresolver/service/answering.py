@@ -17,7 +17,7 @@ from regionresolver.service.access import check_key, check_listener
 from regionresolver.service.connection import SERVER_NAME, Connection, is_last
 from regionresolver.service.guard import check
 from regionresolver.service.overload import Pressure, check_pressure
-from regionresolver.service.problems import close_after, problem_of
+from regionresolver.service.problems import ProblemError, close_after, problem_of
 from regionresolver.service.state import ServiceState
 
 Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -36,7 +36,7 @@ def surround(handler: Answering, state: ServiceState, pressure: Pressure) -> Ans
         try:
             check_pressure(request, pressure)
             if not connection.is_vetted:
-                check(request)
+                _check(request)
             check_key(request, state.access)
             if has_admin_listener:
                 check_listener(request)
@@ -58,6 +58,15 @@ def surround(handler: Answering, state: ServiceState, pressure: Pressure) -> Ans
         return response
 
     return answer
+
+
+def _check(request: web.BaseRequest) -> None:
+    """Let the guard look at a request; one that it refuses never gets to a route. Raises ProblemError."""
+    try:
+        check(request)
+    except ProblemError:
+        request[logs.UNROUTED] = True
+        raise
 
 
 def identify(request: web.BaseRequest) -> str:

@@ -29,6 +29,9 @@ from regionresolver.service.request_id import HEADER, IDENTITY, LOGGED_IDENTITY,
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id_var: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
+UNROUTED = web.RequestKey("unrouted", bool)
+"""Set on a request that was refused before it was known what it asks for."""
+
 OURS = "regionresolver"
 ACCESS = "regionresolver.access"
 TRACEBACK_PLACES = 6
@@ -157,9 +160,10 @@ class AiohttpScrubber(logging.Filter):
 
 
 def route_of(request: web.BaseRequest) -> str | None:
-    """Give the template of a request's path; None for a path that is none, and for what never was parsed."""
-    if isinstance(request, web.Request) and IDENTITY in request and request.match_info.route.resource is not None:
-        return request.match_info.route.resource.canonical
+    """Give the template of a request's path; None for a path that is none, and for what never was parsed or was refused."""
+    if isinstance(request, web.Request) and IDENTITY in request and UNROUTED not in request:
+        resource = request.match_info.route.resource
+        return None if resource is None else resource.canonical
     return None
 
 

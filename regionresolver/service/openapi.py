@@ -237,7 +237,7 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
 
 
 def _answer(operation: Operation) -> dict[str, Any]:
-    headers = {request_id.HEADER: {"$ref": "#/components/headers/RequestId"}}
+    headers: dict[str, Any] = {str(request_id.HEADER): {"$ref": "#/components/headers/RequestId"}}
     headers |= {name: {"$ref": "#/components/headers/Decision"} for name in operation.headers}
     content = {media: {"schema": _schema(answered)} for media, answered in operation.answers.items()}
     return {"description": "The answer.", "headers": headers} | ({"content": content} if content else {})

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from regionresolver.service import metrics
 from regionresolver.service.pages import WorkerPage
-from regionresolver.service.problems import OVERLOADED, Handler, Problem, ProblemError
+from regionresolver.service.problems import OVERLOADED, Problem, ProblemError
 from regionresolver.settings import Settings
 
 TICK_S = 0.02
