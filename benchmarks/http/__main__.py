@@ -65,7 +65,7 @@ def main() -> None:
         sample = json.dumps(decision_document(resolver.decide(ip="8.8.8.8", sim="310410")), separators=(",", ":")).encode()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        bench = Bench(servers.Site(stack, folder, head_of(sample) + sample), options.rounds, options.seconds)
+        bench = Bench(servers.Site(stack, folder, servers.head_of(sample) + sample), options.rounds, options.seconds)
         for case, made in requests.cases().items():
             requests.write(made, folder / case)
         for scenario in chosen:
@@ -94,12 +94,6 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round of each: to see that it runs")
     parser.add_argument("--json", type=Path, help="append the record of the run to this file")
     return quick(parser.parse_args())
-
-
-def head_of(body: bytes) -> bytes:
-    """Give the head of an answer as long as ours."""
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nDate: {'x' * 29}\r\n"
-    return f"{head}Server: regionresolver\r\nX-Request-Id: {'0' * 32}\r\nCache-Control: no-store\r\n\r\n".encode()
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.http.servers import SERVERS, Server, Site, build, serve_command, why_not
+from benchmarks.http.servers import CLIENT_CORE, SERVERS, Server, Site, build, serve_command, why_not
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
-CLIENT_CORE = "1"
 WARM_UP_S = 0.3
 SHARES = (0.3, 0.5, 0.7)
 PAUSE_S = 0.02

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "bench"
-SERVER_CORE = "0"
+SERVER_CORE, CLIENT_CORE = "0", "1"
 STOP_S = 3.0
 CONSTANT = """
 import asyncio, sys, uvloop
@@ -124,8 +124,8 @@ class Site:
     """Where servers are started: a folder of their own, and the answer that constant ones give."""
 
     stack: ExitStack
-    folder: Path
-    answer: bytes
+    folder: Path = Path()
+    answer: bytes = b""
     cores: str = SERVER_CORE
 
     def address(self, name: str) -> str:
@@ -280,3 +280,9 @@ def why_not(name: str) -> str | None:
     if program == "nginx" and "constant" not in name and not GEOIP2_MODULE.exists():
         return "nginx's geoip2 module is not installed"
     return None
+
+
+def head_of(body: bytes) -> bytes:
+    """Give the head of an answer as long as ours."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nDate: {'x' * 29}\r\n"
+    return f"{head}Server: regionresolver\r\nX-Request-Id: {'0' * 32}\r\nCache-Control: no-store\r\n\r\n".encode()

@@ -194,14 +194,13 @@ class BatchExchange:
         date, lines = self._front.lane.date, [b"HTTP/1.1 200 OK"]
         if self._head.is_minimal:
             lines.append(b"Preference-Applied: return=minimal")
-        lines += [
-            b"Content-Type: application/x-ndjson" if self._head.is_stream else b"Content-Type: application/json",
-            b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length,
-            b"Date: " + date,
-            b"Server: regionresolver",
-            b"X-Request-Id: " + self._identity.encode("ascii"),
-            b"Cache-Control: no-store\r\n\r\n",
-        ]
+        lines.append(b"Content-Type: application/x-ndjson" if self._head.is_stream else b"Content-Type: application/json")
+        if length is not None:
+            lines.append(b"Content-Length: %d" % length)
+        lines += [b"Server: regionresolver", b"X-Request-Id: " + self._identity.encode("ascii"), b"Cache-Control: no-store"]
+        if length is None:
+            lines.append(b"Transfer-Encoding: chunked")
+        lines.append(b"Date: " + date + b"\r\n\r\n")
         self._front.send_part(b"\r\n".join(lines), False)
 
     def _finish(self) -> None:
