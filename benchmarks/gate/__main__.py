@@ -76,8 +76,9 @@ def compare(options: argparse.Namespace) -> ExitStatus:
     """Build both, measure what was asked for, report. Raises HarnessError."""
     began = time.monotonic()
     commit, notes = (options.base, []) if options.base else default_base(ROOT)
+    known = build_commit(commit) if commit else None  # first: a revision that is none here is told at once
     head = build_commit(options.head) if options.head else build_here()
-    base = build_commit(commit) if commit else head
+    base = known or head
     if base.revision.digest == head.revision.digest:
         notes.append("Base and head are built from the same sources: this run compares the code with itself.")
     limits = Limits(options.limit_instructions, options.limit_throughput, options.limit_p50, options.limit_p99)

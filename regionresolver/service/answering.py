@@ -28,18 +28,26 @@ def surround(handler: Answering, state: ServiceState, pressure: Pressure) -> Ans
     page, settings = state.page, state.settings
     has_admin_listener = settings.admin_port is not None or settings.admin_unix_socket is not None
 
+    def admit(request: web.BaseRequest) -> None:
+        """Refuse what is not to get to a route. Raises ProblemError, HTTPNotFound."""
+        try:
+            check_pressure(request, pressure)
+            if not cast("Connection", request.protocol).is_vetted:
+                check(request)
+            check_key(request, state.access)
+            if has_admin_listener:
+                check_listener(request)
+        except (ProblemError, web.HTTPNotFound):
+            request[logs.UNROUTED] = True
+            raise
+
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         connection = cast("Connection", request.protocol)
         connection.head_read()
         page.count(metrics.IN_FLIGHT)
         identity = identify(request)
         try:
-            check_pressure(request, pressure)
-            if not connection.is_vetted:
-                _check(request)
-            check_key(request, state.access)
-            if has_admin_listener:
-                check_listener(request)
+            admit(request)
             pressure.in_flight += 1
             try:
                 response = await handler(request)
@@ -58,15 +66,6 @@ def surround(handler: Answering, state: ServiceState, pressure: Pressure) -> Ans
         return response
 
     return answer
-
-
-def _check(request: web.BaseRequest) -> None:
-    """Let the guard look at a request; one that it refuses never gets to a route. Raises ProblemError."""
-    try:
-        check(request)
-    except ProblemError:
-        request[logs.UNROUTED] = True
-        raise
 
 
 def identify(request: web.BaseRequest) -> str:

@@ -36,6 +36,9 @@ _PING_ERRORS = (
     PingError, NoSignalError, PlmnNotStringError, InvalidAddressError, InvalidPlmnError, UntrustedClientError,
 )  # fmt: skip
 
+# orjson takes plain texts alone as keys, and the service keeps this one in the form that headers are looked up by.
+REQUEST_ID: Final = str(request_id.HEADER)
+
 _SUFFIX = "Document"
 _SCHEMAS = "#/components/schemas/"
 
@@ -219,7 +222,7 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
         answers["403"] = answers["200"] | {"description": denied}
     if operation.caches:
         answers["304"] = {"description": "The copy that the client has is current."}
-    parameters = (*operation.parameters, request_id.HEADER)
+    parameters = (*operation.parameters, REQUEST_ID)
     found: dict[str, Any] = {
         "operationId": "-".join([method, *filter(None, path.replace("{", "").replace("}", "").split("/"))]),
         "summary": operation.summary,
@@ -247,7 +250,7 @@ def _problem(status: int, codes: Sequence[str]) -> dict[str, Any]:
     schema = {"allOf": [{"$ref": f"{_SCHEMAS}Problem"}, {"properties": {"status": {"const": status}, "code": {"enum": codes}}}]}
     return {
         "description": "Codes: " + ", ".join(codes),
-        "headers": {request_id.HEADER: {"$ref": "#/components/headers/RequestId"}},
+        "headers": {REQUEST_ID: {"$ref": "#/components/headers/RequestId"}},
         "content": {problems.CONTENT_TYPE: {"schema": schema}},
     }
 
@@ -307,8 +310,8 @@ _PARAMETERS: Final[Mapping[str, dict[str, Any]]] = {
     authz.SIM: _device(authz.SIM, "The SIM's PLMN, or an IMSI.", wire.HomePlmn),
     authz.SKU: _device(authz.SKU, "The model.", wire.HeaderText),
     authz.DEVICE_ID: _device(authz.DEVICE_ID, "The device's id, hashed.", wire.HeaderText),
-    request_id.HEADER: {
-        "name": request_id.HEADER,
+    REQUEST_ID: {
+        "name": REQUEST_ID,
         "in": "header",
         "description": "At most 128 visible ASCII characters; echoed. Anything else is replaced.",
         "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
