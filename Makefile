@@ -49,7 +49,7 @@ fuzz-http: $(VENV)/.dev  ## five million made requests: the lane's scanner again
 	$(bin)/python -m tests.fuzz.differential --cases $(or $(CASES),5000000)
 	REGIONRESOLVER_FRONT_CASES=$(or $(FRONT_CASES),50000) $(bin)/python -m pytest tests/test_lane.py -k mutated_pipelines
 
-conformance: $(VENV)/.dev  ## every public HTTP vector, cut at every byte and behind nginx and HAProxy (needs the vectors; ten minutes)
+conformance: $(VENV)/.dev  ## every public HTTP vector, cut at every byte and behind nginx and HAProxy (needs the vectors; long)
 	REGIONRESOLVER_ALL_VECTORS=1 $(bin)/python -m pytest tests/test_conformance.py
 
 lint: $(VENV)/.dev  ## ruff, cython-lint, mypy --strict, stubtest

@@ -186,7 +186,7 @@ async def test_a_client_that_sends_on_can_read_its_408(
 async def test_slow_clients_cost_the_others_nothing_and_are_ended(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch, *, lane: bool
 ) -> None:
-    """In short; `python -m benchmarks.slow_clients` has a thousand of each, and the limits of production."""
+    """In short: a hundred clients, and limits of a second."""
     monkeypatch.setattr(protocol, "TICK_S", 0.05)
     settings = Settings(port=0, lane=lane, head_timeout_s=0.5, body_timeout_s=0.8)
     async with running(resolver, settings) as service:

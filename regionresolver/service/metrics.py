@@ -241,7 +241,7 @@ REQUESTS: Final = counter(
 )
 DURATION: Final = histogram(
     "http_request_duration_seconds",
-    "From the arrival of a request to the moment when its answer is handed to the kernel. Requests that came in one "
+    "From the moment when a request is read to the one when its answer is handed to the kernel. Requests that came in one "
     "segment to the compiled lane took as long as all of them.",
     "When the upper quantiles grow: see whether the CPU is used up (more workers, more instances), whether `lane_declined` "
     "rises, whether batches share the instance.",

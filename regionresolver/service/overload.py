@@ -2,10 +2,11 @@
 
 A timer of the loop measures how late it is called: that is how long a turn of the loop takes, which every request waits for
 at least once. Above `shed_lag_s`, or with `shed_in_flight` requests at aiohttp, requests of the slow path are refused with
-503 OVERLOADED and Retry-After, where they come in (`Front`): a refusal costs a tenth of an answer of aiohttp's. Probes,
+503 OVERLOADED and Retry-After, where they come in (`Front`), before aiohttp has made anything of them. Probes,
 metrics and what operators look at are never refused, for /readyz has to tell of it.
 
-The compiled lane refuses nothing: there a refusal would cost as much as the answer (docs/operations.md has the figures).
+The compiled lane refuses nothing: a refusal there would be read, written and sent as the answer is, and save only what lies
+between.
 """
 
 import asyncio
