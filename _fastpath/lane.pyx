@@ -646,10 +646,10 @@ cdef class LaneConnection:
     """A connection whose bytes are offered to the lane first. A subclass defines:
 
     `received_elsewhere(received)`, for what comes while `is_elsewhere`, and `left_over(received, at, outcome, size,
-    is_vetted)`, for what the lane leaves: from `at` on there is a request of `size` bytes that is ODD_REQUEST, a BATCH_REQUEST whose head has
-    `size` bytes (`lane.batch` tells of it), the beginning of a request that is MORE_TO_COME (`size` is 0 until its head is
-    whole), FOREIGN_BYTES, or anything at all while WRITING_PAUSED. The head of an ODD_REQUEST that `is_vetted` holds to all
-    that the service's guard asks for.
+    is_vetted)`, for what the lane leaves: from `at` on there is a request of `size` bytes that is ODD_REQUEST, a
+    BATCH_REQUEST whose head has `size` bytes (`lane.batch` tells of it), the beginning of a request that is MORE_TO_COME
+    (`size` is 0 until its head is whole), FOREIGN_BYTES, or anything at all while WRITING_PAUSED. The head of an ODD_REQUEST
+    that `is_vetted` holds to all that the service's guard asks for.
     `deadline` is in the loop's seconds. Set `may_be_queued` after a write to the transport that was not the lane's.
     """
 
