@@ -229,9 +229,7 @@ def repeated_stages(repeat: int, stages: Sequence[str] = ()) -> list[Tally]:
             part = slice(group * number, group * (number + 1))
             base, again, head = ({name: min(found[part]) for name, found in one.layouts.items()} for one in counted)
             same.add(judge_instructions(base, again, LIMITS), lambda loud: not loud)
-            slow.add(
-                judge_instructions(base, head, LIMITS), lambda loud: PLANTED_STAGE in loud and not loud & set(UNTOUCHED_STAGES)
-            )
+            slow.add(judge_instructions(base, head, LIMITS), is_named_alone)
     return [same, slow]
 
 

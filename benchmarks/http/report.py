@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 Results = dict[str, dict[str, "list[Round]"]]
 
-WHOLE_CORE = 0.94
-"""Below this share of its core a server was kept from it, or had nothing to do: its rate says little."""
-
 COLUMNS = (("p50_us", "p50 us"), ("p99_us", "p99 us"), ("p999_us", "p99.9 us"), ("windowed_p99_us", "windowed p99"))
 OURS, YARDSTICKS = {"lane", "lane_unix", "no_lane", "workers_1", "workers_2"}, {"floor", "floor_unix", "uvloop", "plain"}
 

@@ -240,7 +240,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - aiohttp's text quotes the input
     ) -> web.StreamResponse:
-        """Answer what aiohttp could not parse, and what escaped every middleware, with a problem document."""
+        """Answer what aiohttp could not parse, and what escaped `answering`, with a problem document."""
         self._stop_deadline()
         self.log_exception("connection_error", exc_info=exc)
         if request.writer.output_size > 0:
