@@ -1,6 +1,7 @@
 """The face in C of the lane: the scanner of a request's head, and the answers of one generation."""
 
 cimport cython
+from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from _fastpath.access cimport KeyRing
@@ -16,6 +17,8 @@ cdef enum:
     REMEMBERED_BYTES_MAX = 1024
     DATE_BYTES = 29
     EDGES_MAX = 32
+    # How many connections one pass over the ready ones serves.
+    READY_MAX = 256
 
 # What the scanner says of the bytes from a request's first one on.
 cdef enum Outcome:
@@ -85,9 +88,23 @@ cdef struct LaneCounters:
     uint32_t edge_count
 
 
+# Answers in the lane's output that wait for the end of a pass.
+cdef struct Waiting:
+    Py_ssize_t begin
+    Py_ssize_t end
+    int descriptor
+
+
 @cython.final
 cdef class Lane:
     cdef readonly Texts texts
+    cdef int _poll                      # an epoll descriptor, -1 where no connection is read here
+    cdef PyObject** _readers            # by descriptor: the connections that are read here, each with a reference
+    cdef Py_ssize_t _readers_size
+    cdef char* _in
+    cdef int64_t _began_ns              # when the segment, or the pass, began that is in hand
+    cdef Waiting[READY_MAX] _waiting
+    cdef int _waiting_count
     cdef char* _out
     cdef Py_ssize_t _used
     cdef Py_ssize_t _body_limit
@@ -112,6 +129,9 @@ cdef class Lane:
     cdef uint64_t _told_below
     cdef const char* _told_id    # the request id in the answer that was written last
 
+    cdef int _send_waiting(self) except -1
+    cdef int _add_reader(self, int descriptor, LaneConnection connection) except -1
+    cdef int _drop_reader(self, int descriptor) except -1
     cdef int _tell_answered(self, const Head* head, int64_t at_us) except -1
     cdef int _scan(self, const char* text, Py_ssize_t length, Head* out) noexcept nogil
     cdef int _answer_one(self, const Head* head, const char* body, int64_t at_us)
@@ -128,13 +148,21 @@ cdef class LaneConnection:
     cdef public bint is_writing_paused
     cdef public bint may_be_queued
     cdef public bint has_asked
+    cdef readonly bint is_read_here
     cdef int _socket
     cdef bytes _key              # what was shown last and is a key, with its row in the ring of that epoch
     cdef uint64_t _key_epoch
     cdef Py_ssize_t _key_row
 
     cdef bint _may_ask(self, KeyRing keys, const Head* head, int64_t at_us)
-    cdef int _flush(self) except -1
+    cdef int _received_here(self, const char* text, Py_ssize_t size) except -1
+    cdef int _offer(self, const char* text, Py_ssize_t size, bytes received) except -1
+    cdef int _flush(self, Py_ssize_t begin) except -1
+    cdef int _read_here(self) except -1
+    cpdef int stop_reading_here(self) except -1
+    cpdef int leave_to_transport(self) except -1
+    cdef int _look_again(self, uint32_t events) except -1
+    cdef int _break_off(self, error) except -1
     cdef int _send(self, const char* text, Py_ssize_t size, int flags) except -1
     cpdef int send_part(self, bytes part, bint as_chunk) except -1
     cpdef int offer(self, bytes received) except -1

@@ -28,12 +28,18 @@ member of every document, and is put in front of the text.
 
 `Lane` belongs to one event loop. `LaneConnection` is the base of an asyncio protocol (regionresolver/service/protocol.py):
 it offers what is received to the lane, sends the answers of a segment together, and hands what is left to its subclass.
+
+A connection all of whose last segment was answered here is read here from then on: its transport stops reading, and its
+socket joins a set of the lane's own (epoll), which the loop watches as one. What is ready there is received, answered and
+sent in one call from the loop. As soon as anybody else has a say in how the connection is read, the transport reads again.
 """
 
 cimport cython
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from _fastpath.access cimport KeyRing, are_equal
@@ -44,7 +50,25 @@ from _fastpath.texts cimport LANG_BYTES_MAX
 
 cdef extern from "<sys/socket.h>" nogil:
     int MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL
-    Py_ssize_t send(int socket, const void* bytes, size_t size, int flags)
+
+cdef extern from "<sys/syscall.h>" nogil:
+    long SYS_recvfrom, SYS_sendto
+
+cdef extern from "<sys/epoll.h>" nogil:
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
+    uint32_t EPOLLET, EPOLLIN, EPOLLRDHUP
+    ctypedef union epoll_data_t:
+        int fd
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int poll, int operation, int descriptor, epoll_event* event)
+    int epoll_wait(int poll, epoll_event* events, int events_max, int timeout_ms)
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int descriptor)
+    long syscall(long number, ...)
 
 cdef enum:
     METHOD_CHARACTERS_MAX = 16
@@ -52,6 +76,7 @@ cdef enum:
     # What one answer may need: a text of TEXT_BYTES_MAX, the holes' contents and the head around them.
     ANSWER_BYTES_MAX = 20480
     OUT_BYTES = 131072
+    IN_BYTES = 65536
     RANDOM_SEED_BYTES = 32
     LONGEST_S = 60
     REQUEST_ID_DIGITS = 32
@@ -69,6 +94,9 @@ cdef enum:
     SEEN_REQUEST_ID = 4
     SEEN_PREFER = 8
     SEEN_USER_AGENT = 16
+
+# Each change is told once, which saves the kernel a second look at every connection.
+cdef uint32_t READ_EVENTS = EPOLLIN | EPOLLRDHUP | EPOLLET
 
 # What `LaneConnection.left_over` is told beside an Outcome.
 cdef enum:
@@ -113,6 +141,16 @@ cdef void fill_tables() noexcept:
 
 
 fill_tables()
+
+
+# The system calls themselves: around each, libc's own lets the thread be cancelled, which costs as much as the scanner.
+
+cdef inline Py_ssize_t receive(int socket, char* bytes, size_t size) noexcept nogil:
+    return syscall(SYS_recvfrom, socket, bytes, size, MSG_DONTWAIT, NULL, NULL)
+
+
+cdef inline Py_ssize_t send(int socket, const char* bytes, size_t size, int flags) noexcept nogil:
+    return syscall(SYS_sendto, socket, bytes, size, flags | MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0)
 
 
 # --- the scanner
@@ -443,14 +481,117 @@ cdef class Lane:
         memcpy(self._random, PyBytes_AS_STRING(seed), RANDOM_SEED_BYTES)
         self.texts = texts
         self._body_limit = min(max(body_limit_bytes, 0), BODY_BYTES_MAX)
+        self._poll = -1
         self._out = <char*>malloc(OUT_BYTES)
-        if self._out == NULL:
+        self._in = <char*>malloc(IN_BYTES)
+        if self._out == NULL or self._in == NULL:
             raise MemoryError
         memset(self._date, b" "[0], DATE_BYTES)
         self.array_bytes_max = -1
 
     def __dealloc__(self):
+        if self._poll >= 0:
+            close(self._poll)
+        free(self._readers)
+        free(self._in)
         free(self._out)
+
+    def open(self):
+        """Read connections here from now on; give the descriptor to watch, which is readable when `answer_ready` is due.
+
+        Raises OSError.
+        """
+        if self._poll < 0:
+            self._poll = epoll_create1(EPOLL_CLOEXEC)
+            if self._poll < 0:
+                raise OSError(errno, "no epoll descriptor to read connections with")
+        return self._poll
+
+    @property
+    def is_open(self):
+        """Whether connections are read here."""
+        return self._poll >= 0
+
+    def close(self):
+        """Leave every connection to its transport, and read none here any more."""
+        cdef int descriptor
+        for descriptor in range(self._readers_size):
+            if self._readers[descriptor] != NULL:
+                (<LaneConnection>self._readers[descriptor]).leave_to_transport()
+        if self._poll >= 0:
+            close(self._poll)
+            self._poll = -1
+
+    def answer_ready(self):
+        """Answer what has come on the connections that are read here: all is received and looked up, then all is sent."""
+        cdef epoll_event[READY_MAX] events
+        cdef LaneConnection connection
+        cdef Py_ssize_t size
+        cdef int count = epoll_wait(self._poll, events, READY_MAX, 0), i
+        self._began_ns, self._used = now_ns(), 0
+        for i in range(count):
+            if events[i].data.fd >= self._readers_size or self._readers[events[i].data.fd] == NULL:
+                continue    # it was ended for another one's sake
+            connection = <LaneConnection>self._readers[events[i].data.fd]
+            size = receive(events[i].data.fd, self._in, IN_BYTES)
+            if size > 0:
+                try:
+                    connection._received_here(self._in, size)
+                except Exception as error:
+                    connection._break_off(error)
+                if size == IN_BYTES or events[i].events != EPOLLIN:
+                    connection._look_again(events[i].events)
+            elif size < 0 and errno == EINTR:
+                connection._look_again(EPOLLIN)
+            elif size == 0 or errno != EAGAIN:
+                connection.leave_to_transport()     # it finds the same, and knows what to do
+        self._send_waiting()
+
+    cdef int _send_waiting(self) except -1:
+        """Send what answers wait for the end of a pass, and count them."""
+        cdef Waiting* waiting
+        cdef LaneConnection connection
+        cdef int i, count = self._waiting_count
+        if count == 0:
+            return 0
+        self._waiting_count = 0
+        for i in range(count):
+            waiting = &self._waiting[i]
+            connection = <LaneConnection>self._readers[waiting.descriptor]
+            try:
+                connection._send(self._out + waiting.begin, waiting.end - waiting.begin, 0)
+            except Exception as error:
+                connection._break_off(error)
+        self._used = 0
+        self._count_answers(self._began_ns)
+        return 0
+
+    cdef int _add_reader(self, int descriptor, LaneConnection connection) except -1:
+        """Read a connection here; it is kept until `_drop_reader`."""
+        cdef epoll_event event
+        cdef PyObject** readers
+        cdef Py_ssize_t size = self._readers_size
+        if descriptor >= size:
+            size = 2 * descriptor + 64
+            readers = <PyObject**>realloc(self._readers, size * sizeof(PyObject*))
+            if readers == NULL:
+                raise MemoryError
+            memset(readers + self._readers_size, 0, (size - self._readers_size) * sizeof(PyObject*))
+            self._readers, self._readers_size = readers, size
+        event.events, event.data.fd = READ_EVENTS, descriptor
+        if epoll_ctl(self._poll, EPOLL_CTL_ADD, descriptor, &event) != 0:
+            raise OSError(errno, "a connection cannot be watched")
+        Py_INCREF(connection)
+        self._readers[descriptor] = <PyObject*>connection
+        return 0
+
+    cdef int _drop_reader(self, int descriptor) except -1:
+        """Read a connection here no more."""
+        connection = <LaneConnection>self._readers[descriptor]
+        epoll_ctl(self._poll, EPOLL_CTL_DEL, descriptor, NULL)
+        self._readers[descriptor] = NULL
+        Py_DECREF(connection)
+        return 0
 
     def use(self, Texts texts not None):
         """Answer with the texts of another generation from the next request on."""
@@ -645,11 +786,13 @@ cdef class Lane:
 cdef class LaneConnection:
     """A connection whose bytes are offered to the lane first. A subclass defines:
 
-    `received_elsewhere(received)`, for what comes while `is_elsewhere`, and `left_over(received, at, outcome, size,
-    is_vetted)`, for what the lane leaves: from `at` on there is a request of `size` bytes that is ODD_REQUEST, a
-    BATCH_REQUEST whose head has `size` bytes (`lane.batch` tells of it), the beginning of a request that is MORE_TO_COME
-    (`size` is 0 until its head is whole), FOREIGN_BYTES, or anything at all while WRITING_PAUSED. The head of an ODD_REQUEST
-    that `is_vetted` holds to all that the service's guard asks for.
+    `received_elsewhere(received)`, for what comes while `is_elsewhere`, and `left_over(rest, is_behind, outcome, size,
+    is_vetted)`, for what the lane leaves, which stands behind answered requests or not: a request of `size` bytes that is
+    ODD_REQUEST, a BATCH_REQUEST whose head has `size` bytes (`lane.batch` tells of it), the beginning of a request that is
+    MORE_TO_COME (`size` is 0 until its head is whole), FOREIGN_BYTES, or anything at all while WRITING_PAUSED. The head of an
+    ODD_REQUEST that `is_vetted` holds to all that the service's guard asks for.
+    `failed(error)` is told of a fault in the middle of what `lane.answer_ready` does, and ends the connection.
+    A subclass that leaves the lane, or pauses reading, calls `leave_to_transport` or `stop_reading_here` before.
     `deadline` is in the loop's seconds. Set `may_be_queued` after a write to the transport that was not the lane's.
     """
 
@@ -671,15 +814,32 @@ cdef class LaneConnection:
             self.received_elsewhere(received)
         else:
             self.offer(received)
+            if self.lane._poll >= 0 and self._socket >= 0 and not self.is_elsewhere and not self.may_be_queued:
+                self._read_here()
 
     cpdef int offer(self, bytes received) except -1:
         """Answer the canonical requests at the beginning of the bytes; the subclass gets the rest."""
+        self.lane._began_ns, self.lane._used = now_ns(), 0
+        return self._offer(PyBytes_AS_STRING(received), PyBytes_GET_SIZE(received), received)
+
+    cdef int _received_here(self, const char* text, Py_ssize_t size) except -1:
+        """Take bytes that were received here."""
+        if not self.is_elsewhere:
+            return self._offer(text, size, None)
+        self.lane._send_waiting()
+        self.received_elsewhere(PyBytes_FromStringAndSize(text, size))
+        self.lane._began_ns = now_ns()
+        return 0
+
+    cdef int _offer(self, const char* text, Py_ssize_t size, bytes received) except -1:
+        """Answer requests as of the lane's instant; `received` are the bytes where there is an object of them.
+
+        Where there is none the answers wait for the end of the pass, unless the subclass is to get a rest.
+        """
         cdef Lane lane = self.lane
-        cdef const char* text = PyBytes_AS_STRING(received)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(received), at = 0, whole = 0
+        cdef Py_ssize_t at = 0, whole = 0, begin = lane._used
         cdef int outcome = MORE
-        cdef int64_t began_ns = now_ns()
-        cdef int64_t at_us = began_ns // 1000
+        cdef int64_t at_us = lane._began_ns // 1000
         cdef Head head
         while at < size:
             whole = 0
@@ -716,7 +876,8 @@ cdef class LaneConnection:
                     at += whole
                     if lane._used <= OUT_BYTES - ANSWER_BYTES_MAX:
                         continue
-                    self._flush()
+                    self._flush(begin)
+                    begin = 0
                     if not self.is_writing_paused:
                         continue
                     outcome = PAUSED
@@ -730,11 +891,20 @@ cdef class LaneConnection:
         if at:
             self.has_asked = True
             self.deadline = lane.idle_deadline
-            if lane._used:
-                self._flush()
-            lane._count_answers(began_ns)
+        if at == size and received is None and lane._waiting_count < READY_MAX:
+            if lane._used > begin:
+                lane._waiting[lane._waiting_count] = Waiting(begin, lane._used, self._socket)
+                lane._waiting_count += 1
+            return 0
+        if at:
+            self._flush(begin)
         if at < size:
-            self.left_over(received, at, outcome, whole, not head.has_bad_host)
+            lane._send_waiting()
+            self.left_over(
+                received if received is not None and at == 0 else PyBytes_FromStringAndSize(text + at, size - at),
+                at != 0, outcome, whole, not head.has_bad_host,
+            )
+            lane._began_ns = now_ns()
         return 0
 
     cdef bint _may_ask(self, KeyRing keys, const Head* head, int64_t at_us):
@@ -756,11 +926,58 @@ cdef class LaneConnection:
             self._key, self._key_epoch, self._key_row = shown, keys.epoch, row
         return keys.may_ask(self._key_row, at_us)
 
-    cdef int _flush(self) except -1:
-        """Send the answers that are written."""
-        cdef Py_ssize_t size = self.lane._used
-        self.lane._used = 0
-        return self._send(self.lane._out, size, 0)
+    cdef int _flush(self, Py_ssize_t begin) except -1:
+        """Send the answers that are written: those that wait, and this connection's, which begin there."""
+        cdef Lane lane = self.lane
+        cdef Py_ssize_t size = lane._used - begin
+        if lane._waiting_count:
+            lane._send_waiting()
+        lane._used = 0
+        if size:
+            self._send(lane._out + begin, size, 0)
+        lane._count_answers(lane._began_ns)
+        return 0
+
+    cdef int _read_here(self) except -1:
+        """Read the connection in the lane's own set from now on."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.lane._add_reader(self._socket, self)
+            self.is_read_here = True
+        return 0
+
+    cpdef int stop_reading_here(self) except -1:
+        """Read the connection here no more; nobody reads it then."""
+        if self.is_read_here:
+            self.is_read_here = False
+            self.lane._drop_reader(self._socket)
+        return 0
+
+    cpdef int leave_to_transport(self) except -1:
+        """Let the transport read the connection, if it was read here."""
+        if self.is_read_here:
+            self.stop_reading_here()
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+        return 0
+
+    cdef int _look_again(self, uint32_t events) except -1:
+        """Take care of what is not told twice: that there is more to receive, or that the client sends no more."""
+        cdef epoll_event event
+        if not self.is_read_here:
+            return 0
+        if events != EPOLLIN:
+            self.lane._send_waiting()
+            return self.leave_to_transport()
+        event.events, event.data.fd = READ_EVENTS, self._socket
+        epoll_ctl(self.lane._poll, EPOLL_CTL_MOD, self._socket, &event)
+        return 0
+
+    cdef int _break_off(self, error) except -1:
+        """End the connection for a fault of ours, as a transport does when its protocol raises."""
+        self.stop_reading_here()
+        self.failed(error)
+        return 0
 
     cpdef int send_part(self, bytes part, bint as_chunk) except -1:
         """Send a part of an answer, as it is or as a chunk of chunked coding."""
@@ -783,7 +1000,7 @@ cdef class LaneConnection:
         if self.may_be_queued and self.transport.get_write_buffer_size() == 0:
             self.may_be_queued = False
         if self._socket >= 0 and not self.may_be_queued:
-            sent = send(self._socket, text, size, flags | MSG_DONTWAIT | MSG_NOSIGNAL)
+            sent = send(self._socket, text, size, flags)
             if sent == size:
                 return 0
             if sent < 0:

@@ -99,6 +99,19 @@ async def test_what_cannot_become_a_request_is_refused_at_once(resolver: Resolve
             assert raw == b"GET /\xff" or parse_answer(answered).status == 400, pieces
 
 
+@LANES
+async def test_a_head_may_be_cut_anywhere_behind_another_request(resolver: Resolver, *, lane: bool) -> None:
+    """Also where aiohttp has its first bytes already, and what is missing looks like the beginning of a line."""
+    first = b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n"
+    raw = first + b"GET /v1/resolve/84.0.1.1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    async with running(resolver, Settings(port=0, lane=lane)) as service:
+        for cut in range(len(first) - 3, len(raw) - 1):
+            for pieces in ([raw[:cut], raw[cut:]], [raw[:cut], raw[cut : cut + 1], raw[cut + 1 :]]):
+                answered = await in_memory(service, pieces, lane=lane)
+                assert answered.count(b"HTTP/1.1 ") == answered.count(b" 200 OK") == 2, pieces
+                assert b'"basis":"ip"' in answered, pieces
+
+
 CHUNKED = HEAD + b"X-Request-Id: one\r\nTransfer-Encoding: chunked\r\n\r\n"
 AFTER = b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -7,7 +7,8 @@ may a 408 follow an answer to another request.
 
 A head that has grown past its limit is refused while it still arrives (`guard` measures the whole ones), and every
 answer is HTTP/1.1, whatever version the request claims. The first line of a head goes to aiohttp's parser whole, for what
-the parser says of half a line depends on where it was cut.
+the parser says of half a line depends on where it was cut; but not where bytes of that head are with the parser already,
+behind another request.
 """
 
 import asyncio
@@ -53,6 +54,7 @@ _LINE_BEGINNING = re.compile(rb"(?:\r\n)?(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: [!-~]
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) [!-~]+ HTTP/1\.[01]\r\n")
 # The end of chunks without a trailer: a line that is 0 alone is no trailer, for that has a colon.
 PLAIN_END = b"\r\n0\r\n\r\n"
+HEAD_END = b"\r\n\r\n"
 # With an owner, which closes idle connections itself, aiohttp's own timer must not fire: it would end one that is busy there.
 NEVER_S = 1e9
 _TOO_MANY_HEADERS = "Too many headers received"  # aiohttp has no type for it
@@ -69,7 +71,6 @@ class Connection(web.RequestHandler):
     """One connection of the slow path: aiohttp's request handler under the service's deadlines."""
 
     __slots__ = (
-        "_beginning",
         "_busy",
         "_clock",
         "_dropping_body",
@@ -79,9 +80,11 @@ class Connection(web.RequestHandler):
         "_head_started",
         "_head_timeout_s",
         "_heads_read",
+        "_held",
+        "_is_between",
         "_last_body",
         "_last_is_chunked",
-        "_line_read",
+        "_line",
         "_owner",
         "_page",
         "_refused",
@@ -116,8 +119,9 @@ class Connection(web.RequestHandler):
         self._head_started = False
         self._busy = False
         self._dropping_body = False
-        self._beginning = b""
-        self._line_read = False
+        self._held = b""
+        self._line = b""
+        self._is_between = True
         self._last_body: StreamReader | None = None
         self._last_is_chunked = False
         self._tail = b""
@@ -148,16 +152,20 @@ class Connection(web.RequestHandler):
         reading_head = bool(data) and not self._busy and not self._dropping_body
         if reading_head:
             self._head_started = True
+        if self._is_between and data:
             data = self._with_its_line(data)
             if not data:
-                if self._head_deadline is None:
+                if reading_head and self._head_deadline is None:
                     self._expect_head()
                 return
         heads_parsed = self._request_count
+        body_bytes = _bytes_in(self._last_body)
         chunks_open = self._last_is_chunked and self._last_body is not None and not self._last_body.is_eof()
         super().data_received(data)
         self._tail = (self._tail + data[-len(PLAIN_END) :])[-len(PLAIN_END) :]
         self._note_bodies(self._request_count - heads_parsed, chunks_open=chunks_open)
+        if data:
+            self._is_between = self._ends_a_request(data, body_bytes, has_head=heads_parsed != self._request_count)
         if reading_head and heads_parsed == self._request_count and self._head_deadline is None:
             self._expect_head()
         if reading_head and heads_parsed == self._request_count == self._heads_read:  # every byte is of an unfinished head
@@ -185,14 +193,26 @@ class Connection(web.RequestHandler):
             self.must_end = True
 
     def _with_its_line(self, data: bytes) -> bytes:
-        """Give the bytes of a head; none, and keep them, while they may be the beginning of its first line."""
-        if self._line_read:
-            return data
-        self._beginning += data
-        if len(self._beginning) <= LINE_BYTES and _LINE_BEGINNING.fullmatch(self._beginning):
+        """Give the bytes that begin a head; none, and keep them, while they may be the beginning of its first line."""
+        held = self._held + data if self._held else data
+        if len(held) <= LINE_BYTES and _LINE_BEGINNING.fullmatch(held):
+            self._held = held
             return b""
-        self._line_read = True
-        return self._beginning
+        self._held, self._line = b"", held
+        return held
+
+    def _ends_a_request(self, data: bytes, body_bytes: int, *, has_head: bool) -> bool:
+        """Say whether the bytes that aiohttp was given last end where a request does; no where that is not plain to see.
+
+        `has_head`: a head ended among them; if none did, they are of a body that had `body_bytes` before.
+        """
+        body = self._last_body
+        if body is None or not body.is_eof():
+            return False
+        if not has_head:
+            return 0 < _bytes_in(body) - body_bytes == len(data)
+        size = 0 if self._last_is_chunked else _bytes_in(body)
+        return data.endswith(HEAD_END, 0, len(data) - size)
 
     @property
     def in_hand(self) -> bool:
@@ -216,8 +236,8 @@ class Connection(web.RequestHandler):
         """Take note that a request is in hand."""
         self._busy = True
         self._dropping_body = False
-        self._head_started = self._line_read = False
-        self._beginning = b""
+        self._head_started = False
+        self._line = b""
         self._head_bytes = 0
         self._heads_read += 1
         if self._head_deadline is not None:
@@ -251,7 +271,7 @@ class Connection(web.RequestHandler):
             return _bare(Problem(HEADERS_TOO_LARGE, "a line of the head is longer than the limit", close=True))
         if isinstance(exc, BadHttpMessage) and exc.message == _TOO_MANY_HEADERS:
             return _bare(Problem(HEADERS_TOO_LARGE, "the head has more lines than the limit", close=True))
-        if isinstance(exc, BadHttpMethod) and _is_unknown_method(self._beginning):
+        if isinstance(exc, BadHttpMethod) and _is_unknown_method(self._line):
             return _bare(Problem(METHOD_UNKNOWN, "no path takes a method of this name", close=True))
         if status < web.HTTPInternalServerError.status_code:
             return _bare(Problem(BAD_REQUEST, "the bytes are not an HTTP/1.1 request with a known method", close=True))
@@ -356,6 +376,11 @@ def _bare(problem: Problem) -> web.Response:
 def standing_headers(identity: str) -> dict[str, str]:
     """Give the headers that every answer carries."""
     return {"Server": SERVER_NAME, request_id.HEADER: identity, "Cache-Control": "no-store"}
+
+
+def _bytes_in(body: StreamReader | None) -> int:
+    """Count what of a body has come; a request without one has none."""
+    return getattr(body, "total_bytes", 0)
 
 
 def _is_unknown_method(beginning: bytes) -> bool:

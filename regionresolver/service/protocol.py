@@ -9,6 +9,9 @@ A `Front` is the protocol of one connection and owns its transport. Where the by
     SLOW_FOR_GOOD    the end of a request is not ours to tell: this and all that follows goes to aiohttp
     ENDED            nothing is read any more
 
+In the LANE the lane reads by itself as soon as it has answered a whole segment (`LaneConnection.is_read_here`); everywhere
+else, and while reading is paused, the transport is in charge of that.
+
 aiohttp's handler is made on first need and stays with the connection. What is relied upon of aiohttp, and nothing else:
 `web.Server` knows its handlers from `connection_made` to `connection_lost`; a handler reads whole requests by
 `data_received` and answers them in order; its access logger is called when an answer is wholly written and never before;
@@ -149,6 +152,8 @@ class Fronts:
     def start(self) -> None:
         """Keep the answers' Date right, and end connections that are overdue, once a second."""
         now = self.loop.time()
+        if self._timer is None:
+            self.loop.add_reader(self.lane.open(), self.lane.answer_ready)
         self._timer = self.loop.call_later(TICK_S, self.start)  # first: it comes again, whatever fails below
         date = formatdate(usegmt=True)
         self.lane.set_date(date.encode("ascii"))
@@ -174,6 +179,9 @@ class Fronts:
             self._timer.cancel()
         for front in list(self.connections):
             front.end()
+        if self.lane.is_open:
+            self.loop.remove_reader(self.lane.open())
+            self.lane.close()
 
     @property
     def any_in_hand(self) -> bool:
@@ -272,10 +280,9 @@ class Front(LaneConnection, asyncio.Protocol):
                 self.deadline = self.lane.idle_deadline
                 self._handler.data_received(received)
 
-    def left_over(self, received: bytes, at: int, outcome: int, size: int, is_vetted: bool) -> None:
+    def left_over(self, rest: bytes, is_behind: bool, outcome: int, size: int, is_vetted: bool) -> None:
         """Take what the lane leaves of received bytes, see `LaneConnection`."""
-        rest = received[at:] if at else received
-        if at:
+        if is_behind:
             self._awaited = Awaited.NOTHING
         if outcome == WRITING_PAUSED:
             self._hold(rest)
@@ -387,6 +394,7 @@ class Front(LaneConnection, asyncio.Protocol):
 
     def _leave(self, place: Place) -> None:
         """Leave the lane; no deadline of ours runs."""
+        self.leave_to_transport()
         self._place, self.is_elsewhere, self.may_be_queued = place, True, True
         self._awaited, self.deadline = Awaited.NOTHING, math.inf
 
@@ -419,6 +427,7 @@ class Front(LaneConnection, asyncio.Protocol):
     def _pause_reading(self) -> None:
         """Stop reading; aiohttp may have started it again since we last did."""
         self._is_reading_paused = True
+        self.stop_reading_here()
         self.transport.pause_reading()
 
     # --- back to the lane
@@ -495,6 +504,12 @@ class Front(LaneConnection, asyncio.Protocol):
         self._leave(Place.ENDED)
         self._held = b""
         self.deadline = now + LINGER_S
+
+    def failed(self, error: Exception) -> None:
+        """End the connection for a fault in the lane."""
+        logs.event(_log, logging.ERROR, "lane_failed", error)
+        self.transport.abort()
+        self.end()
 
     def end(self) -> None:
         """Close the connection when what is written has gone out."""
