@@ -323,9 +323,9 @@ async def answering(port: int) -> None:
 async def soak(folder: Path, minutes: float, reloads: int) -> Found:
     """Load and reloads for long; memory and descriptors must not grow after the warm-up, which is the first quarter."""
     found, world = Found("soak"), World(folder)
-    samples: list[tuple[float, float]] = []
     with served(world) as running:
         pids = [running.process.pid, *running.workers()]
+        samples: dict[int, list[tuple[float, float]]] = {pid: [] for pid in pids}
         async with Checked(running.port, right=world.is_right, clients=4, pause_s=0.01) as load:
             began, ends = time.monotonic(), time.monotonic() + 60 * minutes
             descriptors: list[int] = []
@@ -335,19 +335,27 @@ async def soak(folder: Path, minutes: float, reloads: int) -> Found:
                 found.demand(await _reload(running), "a reload failed")
                 done += 1
                 await asyncio.sleep(max(0.0, began + done * 60 * minutes / reloads - time.monotonic()))
-                samples.append((time.monotonic() - began, sum(map(_private_bytes, pids)) / len(pids)))
-                descriptors.append(sum(map(running.descriptors, pids[:1])) + sum(map(running.descriptors, pids[1:])))
-    late = [sample for sample in samples if sample[0] > 60 * minutes / 4]
-    slope = _slope(late) * 3600 / (1 << 20)
+                for pid, taken in samples.items():
+                    taken.append((time.monotonic() - began, _resident_bytes(pid)))
+                descriptors.append(sum(map(running.descriptors, pids)))
+    slopes = {pid: _slope([sample for sample in taken if sample[0] > 60 * minutes / 4]) for pid, taken in samples.items()}
+    supervisor, *workers = (round(slope * 3600 / (1 << 20), 3) for slope in slopes.values())
     quarter = len(descriptors) // 4
     found.figures = {
         "minutes": minutes, "reloads": done, "answered": load.answered, "wrong": load.wrong, "failed": load.failed,
-        "mib_per_process_at_the_end": round(samples[-1][1] / (1 << 20), 2), "mib_per_hour_and_process": round(slope, 3),
+        "mib_of_a_worker_at_the_end": round(samples[pids[-1]][-1][1] / (1 << 20), 2),
+        "mib_per_hour_supervisor": supervisor, "mib_per_hour_worker_at_most": max(workers),
         "descriptors_first": descriptors[quarter], "descriptors_last": descriptors[-1],
     }  # fmt: skip
     found.demand(load.wrong == load.failed == 0, "answers were wrong or failed")
     found.demand(max(descriptors[quarter:]) <= max(descriptors[: quarter + 1]) + load.clients, "descriptors grow")
     return found
+
+
+def _resident_bytes(pid: int) -> int:
+    """What a process has in memory besides its programs: shared pages too, so that a write of another one changes nothing."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    return sum(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith(("RssAnon:", "RssShmem:")))
 
 
 def _private_bytes(pid: int) -> float:

@@ -19,8 +19,9 @@ from __future__ import annotations
 import difflib
 import string
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Final
+from weakref import proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,9 +84,11 @@ class RegionNames:
         }
         self._alias = {alias: row.code for row in catalogue.subdivisions.values() for alias in row.aliases}
         # A table is made by asking every rule about every place: the same few hundred words, a thousand times;
-        # and lint asks each rule about all before it.
-        self.place = lru_cache(_KEPT_PLACES)(self._place)
-        self._expanded = lru_cache(_KEPT_PLACES)(self._expand)
+        # and lint asks each rule about all before it. By a proxy: names in a circle with their own memo would keep a
+        # generation's catalogue until a collection, which a service between two reloads hardly ever makes.
+        asked = proxy(self)
+        self.place = lru_cache(_KEPT_PLACES)(partial(RegionNames._place, asked))
+        self._expanded = lru_cache(_KEPT_PLACES)(partial(RegionNames._expand, asked))
 
     def complaint(self, word: str) -> str | None:
         """Say what is wrong with a region word, with a suggestion; `None` if it means something."""

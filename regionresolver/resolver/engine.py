@@ -70,6 +70,12 @@ class Parts(NamedTuple):
     serial: int
 
 
+@cache
+def _release() -> str:
+    """Give the version of the package; looked up once, for each look leaves circles of objects to the collector."""
+    return version("regionresolver")
+
+
 def _no_address() -> InvalidAddressError:
     return InvalidAddressError("ip: not an IPv4 or IPv6 address", "/ip")
 
@@ -429,7 +435,7 @@ class Resolver:
     def metadata(self) -> dict[str, object]:
         """Return what is loaded: version, data generation, sources with builds and digests, tables, policy."""
         return {
-            "version": version("regionresolver"),
+            "version": _release(),
             "data": self.generation,
             "image": {"sha256": self._index.sha256, "bytes": self._index.size_bytes},
             "sources": [

@@ -2,15 +2,16 @@
 
 Opening compiles the policy and the tables of the fusion, which needs the interpreter. So that the loop never waits long
 for it, the thread is asked to let go of it every `SHARE_S`; and the collector rests meanwhile, for a collection would hold
-it until it had looked at all the new objects. The swap itself is a pointer assignment between two callbacks of the loop.
+it until it had looked at all the new objects. It is always the same thread, for malloc keeps an arena of its own for each
+that ever opened something. The swap itself is a pointer assignment between two callbacks of the loop.
 """
 
 import asyncio
 import gc
 import logging
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,7 +24,7 @@ from regionresolver.service.state import Generation, ServiceState
 SHARE_S = 0.0001
 
 _log = logging.getLogger("regionresolver.service")
-_one_at_a_time = threading.Lock()
+_opener = ThreadPoolExecutor(1, "successor")
 
 
 @dataclass(eq=False, slots=True)
@@ -57,7 +58,7 @@ class Successor:
 
     async def _open(self, descriptors: Sequence[int]) -> None:
         try:
-            opened = await asyncio.to_thread(opened_in_turn, descriptors)
+            opened = await asyncio.get_running_loop().run_in_executor(_opener, opened_in_turn, descriptors)
         except Exception as error:  # noqa: BLE001 - whatever it is, the old generation serves on
             page = self.state.page
             logs.event(_log, logging.ERROR, "generation_refused", error, worker=page.worker, pid=page.pid)
@@ -68,8 +69,8 @@ class Successor:
 
 
 def opened_in_turn(descriptors: Sequence[int]) -> Generation:
-    """Open a generation, sharing the interpreter; called in a thread."""
-    with _one_at_a_time, _sharing():
+    """Open a generation, sharing the interpreter; called in a thread, one at a time."""
+    with _sharing():
         opened = Generation.of(unpack(Parcel.received(descriptors)))
         opened.resolver.breaker.check(now())  # a trip that a folder keeps holds from the first answer on
         return opened
