@@ -21,7 +21,6 @@ import random
 import socket
 import sys
 import tempfile
-import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -60,6 +59,7 @@ uvloop.run(main())
 SERVERS = ("lane", "aiohttp", "loop")
 STREAM = "stream"
 RECEIVE_BYTES = 1 << 20
+SILENCE_S = 10.0
 END = b'"complete":true}\n\r\n0\r\n\r\n'
 
 
@@ -79,55 +79,70 @@ def request(kind: str, length: int) -> bytes:
 
 
 class Client:
-    """One connection to a server."""
+    """One connection to a server. It never sleeps: of one that does, the server would pay the waking."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setblocking(False)
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self._heard_s = time.monotonic()
 
     def array(self, elements: list[bytes], count: int) -> bytes:
         """Send an array so many times, one after the other; give the last answer."""
         body = b"[" + b",".join(elements) + b"]"
-        raw, answer = request("json", len(body)) + body, b""
+        raw, answer = memoryview(request("json", len(body)) + body), b""
+        self._heard_s = time.monotonic()
         for _ in range(count):
-            self._socket.sendall(raw)
+            sent = 0
+            while sent < len(raw):
+                sent += self._send(raw[sent:])
             answer = self._answer()
         return answer
 
     def _answer(self) -> bytes:
         begun = b""
         while b"\r\n\r\n" not in begun:
-            begun += self._socket.recv(RECEIVE_BYTES)
+            begun += self._buffer[: self._receive()]
         head, _, body = begun.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200 "):
             sys.exit(f"http_batches: {head[:40]!r}")
         left = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]) - len(body)
         parts = [body]
         while left:
-            size = self._received()
-            parts.append(bytes(self._buffer[:size]))
-            left -= size
+            if size := self._receive():
+                parts.append(bytes(self._buffer[:size]))
+                left -= size
         return b"".join(parts)
 
     def stream(self, lines: bytes, count: int) -> None:
         """Send lines so many times in one stream, and read at the same time."""
-        sending = threading.Thread(target=self._send, args=(lines, count))
-        sending.start()
+        raw = memoryview(request("x-ndjson", len(lines) * count))
         tail = b""
+        self._heard_s = time.monotonic()
         while not tail.endswith(END):
-            size = self._received()
-            tail = (tail + bytes(self._buffer[max(size - len(END), 0) : size]))[-len(END) :]
-        sending.join()
+            if not raw and count:
+                raw, count = memoryview(lines), count - 1
+            raw = raw[self._send(raw) :]
+            if size := self._receive():
+                tail = (tail + bytes(self._buffer[max(size - len(END), 0) : size]))[-len(END) :]
 
-    def _send(self, lines: bytes, count: int) -> None:
-        self._socket.sendall(request("x-ndjson", len(lines) * count))
-        for _ in range(count):
-            self._socket.sendall(lines)
+    def _send(self, raw: memoryview) -> int:
+        try:
+            return self._socket.send(raw) if raw else 0
+        except BlockingIOError:
+            return 0
 
-    def _received(self) -> int:
-        size = self._socket.recv_into(self._buffer)
+    def _receive(self) -> int:
+        """Receive what there is, 0 for nothing."""
+        try:
+            size = self._socket.recv_into(self._buffer)
+        except BlockingIOError:
+            if time.monotonic() > self._heard_s + SILENCE_S:
+                sys.exit(f"http_batches: the server has said nothing for {SILENCE_S:.0f} s")
+            return 0
         if size == 0:
             sys.exit("http_batches: the server closed the connection")
+        self._heard_s = time.monotonic()
         return size
 
 

@@ -9,8 +9,9 @@ A `Front` is the protocol of one connection and owns its transport. Where the by
     SLOW_FOR_GOOD    the end of a request is not ours to tell: this and all that follows goes to aiohttp
     ENDED            nothing is read any more
 
-In the LANE the lane reads by itself as soon as it has answered a whole segment (`LaneConnection.is_read_here`); everywhere
-else, and while reading is paused, the transport is in charge of that.
+In the LANE the lane reads by itself as soon as it has answered a whole segment (`LaneConnection.is_read_here`), and goes on
+while aiohttp has a small request that is there whole; everywhere else, and while reading is paused, the transport is in charge
+of that.
 
 aiohttp's handler is made on first need and stays with the connection. What is relied upon of aiohttp, and nothing else:
 `web.Server` knows its handlers from `connection_made` to `connection_lost`; a handler reads whole requests by
@@ -67,6 +68,7 @@ from regionresolver.settings import Settings
 
 _BEGINNING_BYTES: Final = 32  # more than the longest line that tells a spared request
 HELD_BYTES_MAX: Final = 64 * 1024
+_SMALL_BYTES: Final = 16 * 1024
 TICK_S: Final = 1.0
 SELF_TEST_S: Final = 5.0
 
@@ -351,7 +353,9 @@ class Front(LaneConnection, asyncio.Protocol):
         if self._fronts.pressure.refuses(rest[:_BEGINNING_BYTES]):
             self._refuse(rest, size)
             return
-        self._leave(Place.SLOW_REQUEST)
+        if len(rest) < size or size > _SMALL_BYTES:  # a body that aiohttp may want to come more slowly
+            self.leave_to_transport()
+        self._go_to(Place.SLOW_REQUEST)
         self._is_answered = False
         handler = self._handler or self._make_handler()
         handler.is_vetted = is_vetted
@@ -393,8 +397,12 @@ class Front(LaneConnection, asyncio.Protocol):
         handler.data_received(rest)
 
     def _leave(self, place: Place) -> None:
-        """Leave the lane; no deadline of ours runs."""
+        """Leave the lane, and the reading to the transport."""
         self.leave_to_transport()
+        self._go_to(place)
+
+    def _go_to(self, place: Place) -> None:
+        """Leave the lane; no deadline of ours runs."""
         self._place, self.is_elsewhere, self.may_be_queued = place, True, True
         self._awaited, self.deadline = Awaited.NOTHING, math.inf
 
