@@ -810,6 +810,8 @@ cdef class LaneConnection:
 
     def data_received(self, bytes received not None):
         """Answer what the lane can answer, in one write; the subclass gets the rest."""
+        if self.is_read_here:   # somebody let the transport read on
+            self.stop_reading_here()
         if self.is_elsewhere:
             self.received_elsewhere(received)
         else:

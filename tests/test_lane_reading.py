@@ -135,6 +135,26 @@ def test_whoever_reads_the_bytes_are_the_same(run: Run) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("method", [b"POST", b"GET"])
+def test_a_body_for_aiohttp_may_let_the_transport_read_on(run: Run, method: bytes) -> None:
+    """Also one that ends as a head does."""
+    body = b'{"serving":"36801","id":7}\r\n\r\n'
+    head = method + b" /v1/decisions HTTP/1.1\r\nHost: a\r\n" + ID + b"Content-Type: application/json\r\n"
+    raw = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    async def scenario(service: Service) -> None:
+        reader, writer, front = await connect(service)
+        for _ in range(20):
+            writer.write(raw)
+            await answers(reader, 1)
+            writer.write(GET)
+            await answers(reader, 1)
+            assert is_read_here(front)
+        writer.close()
+
+    run(scenario)
+
+
 def test_more_than_is_received_at_once(run: Run) -> None:
     async def scenario(service: Service) -> None:
         reader, writer, front = await connect(service)

@@ -10,7 +10,7 @@ a request as much as its routing does. A handler that begins to send by itself c
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from regionresolver.service import authz, logs, metrics, pings, request_id
 from regionresolver.service.access import check_key, check_listener
@@ -31,7 +31,8 @@ def surround(handler: Answering, state: ServiceState, pressure: Pressure) -> Ans
     def admit(request: web.BaseRequest) -> None:
         """Refuse what is not to get to a route. Raises ProblemError, HTTPNotFound."""
         try:
-            check_pressure(request, pressure)
+            if pressure.reason is not None:
+                check_pressure(request, pressure)
             if not cast("Connection", request.protocol).is_vetted:
                 check(request)
             check_key(request, state.access)
@@ -85,9 +86,9 @@ def identify(request: web.BaseRequest) -> str:
 def finish_head(request: web.BaseRequest, response: web.StreamResponse, state: ServiceState) -> None:
     """Set the headers that every answer carries, whoever made it; where the worker goes, end the connection after it."""
     headers = response.headers
-    headers["Server"] = SERVER_NAME
+    headers[hdrs.SERVER] = SERVER_NAME
     headers[request_id.HEADER] = request[request_id.IDENTITY]
-    headers.setdefault("Cache-Control", "no-store")
+    headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     keep_alive = request.keep_alive if response.keep_alive is None else response.keep_alive
     if not keep_alive or state.closing or state.draining or is_last(request) or _awaits_continue(request):
         close_after(response)
@@ -95,4 +96,4 @@ def finish_head(request: web.BaseRequest, response: web.StreamResponse, state: S
 
 def _awaits_continue(request: web.BaseRequest) -> bool:
     """Say whether the client holds its body back for a word that was not given: it may not send it any more."""
-    return "Expect" in request.headers and pings.CONTINUED not in request and not request.content.is_eof()
+    return hdrs.EXPECT in request.headers and pings.CONTINUED not in request and not request.content.is_eof()

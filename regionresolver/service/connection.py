@@ -14,9 +14,9 @@ behind another request.
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import StreamWriter
@@ -195,7 +195,8 @@ class Connection(web.RequestHandler):
     def _with_its_line(self, data: bytes) -> bytes:
         """Give the bytes that begin a head; none, and keep them, while they may be the beginning of its first line."""
         held = self._held + data if self._held else data
-        if len(held) <= LINE_BYTES and _LINE_BEGINNING.fullmatch(held):
+        # A line's end, but for the one that may stand in front, is no part of a beginning: that is quickly seen.
+        if held.find(b"\n", 2) < 0 and len(held) <= LINE_BYTES and _LINE_BEGINNING.fullmatch(held):
             self._held = held
             return b""
         self._held, self._line = b"", held
@@ -337,15 +338,18 @@ class Http11Writer(StreamWriter):
 
     _is_last = False
 
-    async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
+    def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> Coroutine[Any, Any, None]:
         """Write the head of an answer under our own version (RFC 9110, section 2.5)."""
-        self._is_last = headers.get("Connection") == "close"
-        await super().write_headers("HTTP/1.1 " + status_line.partition(" ")[2], headers)
+        self._is_last = headers.get(hdrs.CONNECTION) == "close"
+        return super().write_headers("HTTP/1.1 " + status_line.partition(" ")[2], headers)
 
-    async def write_eof(self, chunk: bytes = b"") -> None:
+    def write_eof(self, chunk: bytes = b"") -> Coroutine[Any, Any, None]:
         """End the answer, and our side of the connection where it is the last and its request still comes."""
+        return self._write_last(chunk) if self._is_last else super().write_eof(chunk)
+
+    async def _write_last(self, chunk: bytes) -> None:
         await super().write_eof(chunk)
-        if self._is_last and isinstance(self.protocol, Connection):
+        if isinstance(self.protocol, Connection):
             self.protocol.end_writing()
 
 
@@ -360,9 +364,9 @@ def answer_in_http11(factory: Callable[..., web.BaseRequest]) -> Callable[..., w
 
 def is_last(request: web.BaseRequest) -> bool:
     """Say whether nothing may be answered behind a request on its connection, because of how its chunks end, or may yet."""
-    if "Transfer-Encoding" in request.headers and not request.content.is_eof():
+    if hdrs.TRANSFER_ENCODING in request.headers and not request.content.is_eof():
         return True
-    return isinstance(request.protocol, Connection) and request.protocol.must_end
+    return cast("Connection", request.protocol).must_end
 
 
 def _bare(problem: Problem) -> web.Response:

@@ -8,7 +8,7 @@ read such a request differently are how requests are smuggled past a proxy, so n
 import re
 from itertools import chain
 
-from aiohttp import HttpVersion10, HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from regionresolver.service.problems import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD_BYTES, ProblemError
 
@@ -28,7 +28,7 @@ def head_bytes(request: web.BaseRequest) -> int:
     """Count the bytes of a request's head as it is written without needless blanks."""
     line = len(request.method) + len(request.raw_path) + len("  HTTP/1.1\r\n")
     lines = request.raw_headers
-    return line + len(": \r\n") * len(lines) + sum(map(len, chain.from_iterable(lines)))
+    return line + len(": \r\n") * len(lines) + len(b"".join(chain.from_iterable(lines)))
 
 
 def fault_of(request: web.BaseRequest) -> str | None:
@@ -37,13 +37,16 @@ def fault_of(request: web.BaseRequest) -> str | None:
         return "the HTTP version is not 1.0 or 1.1"
     if not request.raw_path.isascii():
         return "the request target is not ASCII"
-    hosts = request.headers.getall("Host", [])
+    headers = request.headers
+    hosts = headers.getall(hdrs.HOST, ())
     if len(hosts) > 1 or (not hosts and request.version == HttpVersion11):
         return "exactly one Host is needed"
     if hosts and _HOST.fullmatch(hosts[0]) is None:
         return "the Host is not a host and port"
-    codings = request.headers.getall("Transfer-Encoding", [])
-    lengths = request.headers.getall("Content-Length", [])
+    if hdrs.TRANSFER_ENCODING not in headers and hdrs.CONTENT_LENGTH not in headers:
+        return None
+    codings = headers.getall(hdrs.TRANSFER_ENCODING, ())
+    lengths = headers.getall(hdrs.CONTENT_LENGTH, ())
     if codings and (lengths or request.version == HttpVersion10 or [coding.lower() for coding in codings] != ["chunked"]):
         return "the body's length is ambiguous"
     if len(lengths) > 1:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from regionresolver.errors import InvalidAddressError
 from regionresolver.model import Explanation, Resolution
@@ -137,7 +137,9 @@ def _standing(request: web.Request, document: StandingDocument) -> web.Response:
 
 def is_current(request: web.Request, etag: str) -> bool:
     """Say whether `If-None-Match` holds `etag` (RFC 9110, section 13.1.2: weak comparison, or a bare * on its own)."""
-    known = ",".join(request.headers.getall("If-None-Match", []))
+    if hdrs.IF_NONE_MATCH not in request.headers:
+        return False
+    known = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH))
     return known.strip(" \t") == "*" or etag in _ETAGS.findall(known)
 
 

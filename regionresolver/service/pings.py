@@ -162,6 +162,8 @@ def _expects_continue(request: web.Request) -> bool:
 
 def parameter(request: web.Request, name: str) -> str | None:
     """Give one parameter of the query, `None` when it is not given. Raises PingError when it is repeated."""
+    if "?" not in request.raw_path:
+        return None
     query = request.query
     value = query.get(name)
     if value is not None and len(query.getall(name)) > 1:

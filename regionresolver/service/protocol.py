@@ -10,7 +10,7 @@ A `Front` is the protocol of one connection and owns its transport. Where the by
     ENDED            nothing is read any more
 
 In the LANE the lane reads by itself as soon as it has answered a whole segment (`LaneConnection.is_read_here`), and goes on
-while aiohttp has a small request that is there whole; everywhere else, and while reading is paused, the transport is in charge
+while aiohttp has a request without a body; everywhere else, and while reading is paused, the transport is in charge
 of that.
 
 aiohttp's handler is made on first need and stays with the connection. What is relied upon of aiohttp, and nothing else:
@@ -68,7 +68,7 @@ from regionresolver.settings import Settings
 
 _BEGINNING_BYTES: Final = 32  # more than the longest line that tells a spared request
 HELD_BYTES_MAX: Final = 64 * 1024
-_SMALL_BYTES: Final = 16 * 1024
+_HEAD_END: Final = b"\r\n\r\n"
 TICK_S: Final = 1.0
 SELF_TEST_S: Final = 5.0
 
@@ -353,7 +353,7 @@ class Front(LaneConnection, asyncio.Protocol):
         if self._fronts.pressure.refuses(rest[:_BEGINNING_BYTES]):
             self._refuse(rest, size)
             return
-        if len(rest) < size or size > _SMALL_BYTES:  # a body that aiohttp may want to come more slowly
+        if not rest.endswith(_HEAD_END, 0, size) or len(rest) < size:  # aiohttp lets a transport go on when it reads a body
             self.leave_to_transport()
         self._go_to(Place.SLOW_REQUEST)
         self._is_answered = False

@@ -96,7 +96,7 @@ class ServiceState:
     @property
     def data_etag(self) -> str:
         """The entity tag of what is answered for one address: another one as soon as an override has expired."""
-        expired = self.resolver.expired_overrides(now())
+        expired = self.resolver.expired_overrides(now()) if self.resolver.overrides else 0
         return f'"{self.data_digest}-{expired}"' if expired else f'"{self.data_digest}"'
 
     @property
