@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from regionresolver.service.state import Generation
 
-RELOADS = 10
+RELOADS = 40
 LIBC = ctypes.CDLL(None)
 
 
@@ -104,6 +104,7 @@ def test_reloads_leave_nothing_behind(city: str) -> None:
         assert gc.collect() == 0
         # Behind the collection, which also empties the lists of free tuples and floats.
         assert sys.getallocatedblocks() - blocks < 50 * RELOADS
+        # Its caches still fill meanwhile, some 25 KB in all.
         assert malloc_bytes() - in_use < 1024 * RELOADS
         assert len(os.listdir("/proc/self/fd")) == descriptors
     assert served.resolver.generation
