@@ -557,6 +557,8 @@ cdef class Lane:
         self._waiting_count = 0
         for i in range(count):
             waiting = &self._waiting[i]
+            if self._readers[waiting.descriptor] == NULL:
+                continue    # it was ended meanwhile
             connection = <LaneConnection>self._readers[waiting.descriptor]
             try:
                 connection._send(self._out + waiting.begin, waiting.end - waiting.begin, 0)
