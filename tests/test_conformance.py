@@ -405,8 +405,13 @@ async def test_behind_a_proxy_each_request_has_its_one_answer(
                     assert (status, unchanging(body)) == await alone(service, request), (request, bytes(line.asked))
             is_refused = bool(answers) and answers[-1][1] == 0  # and what came behind it with it
             unanswered += [request for request in requests[len(answers) :] if request.is_whole and not is_refused]
-        assert seen > len(sent) // 10
+        assert seen > sum(not lacks_body(raw) for raw in sent) // 4
         assert unanswered == [], "forgotten requests"
+
+
+def lacks_body(raw: bytes) -> bool:
+    """Say whether a vector announces a body that does not come, as smuggler's do: a proxy waits for it, and forwards nothing."""
+    return raw.endswith(b"\r\n\r\n") and re.search(rb"(?i)content-|transfer-", raw) is not None
 
 
 async def alone(service: Service, request: Forwarded) -> tuple[int, bytes]:

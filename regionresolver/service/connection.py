@@ -363,7 +363,13 @@ def answer_in_http11(factory: Callable[..., web.BaseRequest]) -> Callable[..., w
 
 
 def is_last(request: web.BaseRequest) -> bool:
-    """Say whether nothing may be answered behind a request on its connection, because of how its chunks end, or may yet."""
+    """Say whether nothing may be answered behind a request on its connection.
+
+    Because of how its chunks end, or may yet; or because it asks for another protocol, and aiohttp reads what stands behind
+    it otherwise than what comes behind it.
+    """
+    if hdrs.UPGRADE in request.headers:
+        return True
     if hdrs.TRANSFER_ENCODING in request.headers and not request.content.is_eof():
         return True
     return cast("Connection", request.protocol).must_end
