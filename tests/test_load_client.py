@@ -495,7 +495,7 @@ def test_a_frozen_server_shows_its_second_from_the_planned_time() -> None:
 
 
 FROZEN_GENERATOR = """
-import os, signal, sys, threading
+import threading, time
 from tests.test_load_client import client
 from regionresolver.load.floor import Floor
 from regionresolver.load.histogram import Histogram
@@ -503,8 +503,8 @@ with Floor() as floor:
     found = client(floor.target, connections=8)
     thread = threading.Thread(target=lambda: found.run(seconds=2, from_per_s=1000, to_per_s=1000))
     thread.start()
-    while found.phase != "counting":
-        pass
+    while found.phase != "counting" and thread.is_alive():
+        time.sleep(0.001)
     print("running", flush=True)
     thread.join()
 latency, at_least, own = (Histogram(found.counts(name)) for name in ("latency", "at_least", "own"))
@@ -514,7 +514,8 @@ print(latency.percentile_ns(99), at_least.percentile_ns(99), own.percentile_ns(9
 
 def test_a_frozen_generator_claims_no_latency_of_its_own() -> None:
     """Stopped for half a second, it sees 500 requests late: none of that may be laid at the server's door."""
-    process = subprocess.Popen([sys.executable, "-c", FROZEN_GENERATOR], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", FROZEN_GENERATOR]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "running\n"
     time.sleep(0.3)
