@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import stat
 import sys
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ from regionresolver.policy.signatures import (
 )
 from tests.generation_folders import parsed, text, write
 from tests.policies import NOON
+from tests.serve_process import serve
 from tests.worlds import city_database
 
 if TYPE_CHECKING:
@@ -402,3 +405,35 @@ def test_a_permission_by_another_key_or_for_less_is_none(
         )
         with pytest.raises(PolicyError, match="is version 1, and 2 has been served"):
             served(city, generations.folder, key)
+
+
+async def test_a_version_is_remembered_when_it_is_served_not_when_refused(city: Path, tmp_path: Path, key: Path) -> None:
+    """A canary of the service refuses the second version; the first, and a third, must still be possible."""
+    file, state, canaries = sign(write(tmp_path / "p.toml", 1), key), tmp_path / "state", tmp_path / "canaries.toml"
+    canaries.write_text('[[canary]]\nip = "84.0.1.1"\nregion = "CU"\n')
+    options = ("--policy", str(file), "--policy-public-keys", public(key), "--policy-state", str(state))
+    with serve("--db", str(city), "--workers", "1", "--canaries", str(canaries), *options) as running:
+        assert json.loads(state.read_bytes())["version"] == 1
+        canaries.write_text('[[canary]]\nip = "84.0.1.1"\nregion = "ES"\n')
+        sign(write(file, 2), key)
+        os.kill(running.process.pid, signal.SIGHUP)
+        await running.until("reload_failed")
+        assert json.loads(state.read_bytes())["version"] == 1
+        canaries.write_text('[[canary]]\nip = "84.0.1.1"\nregion = "CU"\n')
+        os.kill(running.process.pid, signal.SIGHUP)
+        await running.until("reloaded")
+        assert json.loads(state.read_bytes())["version"] == 2
+
+
+async def test_a_version_that_cannot_be_remembered_is_not_served(city: Path, tmp_path: Path, key: Path) -> None:
+    folder = tmp_path / "states"
+    folder.mkdir()
+    file, state = sign(write(tmp_path / "p.toml", 1), key), folder / "state"
+    options = ("--policy", str(file), "--policy-public-keys", public(key), "--policy-state", str(state))
+    with serve("--db", str(city), "--workers", "1", *options) as running:
+        (folder / "state").unlink()
+        folder.rmdir()
+        sign(write(file, 2), key)
+        os.kill(running.process.pid, signal.SIGHUP)
+        failed = await running.until("reload_failed")
+        assert "let the service write there" in str(failed)

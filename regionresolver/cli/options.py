@@ -90,10 +90,10 @@ def load(values: Mapping[str, object]) -> LoadedSettings:
     return load_settings(flags, config if isinstance(config, str | Path) else None)
 
 
-def open_resolver(settings: Settings, serial: int | None = None) -> Resolver:
+def open_resolver(settings: Settings, serial: int | None = None, *, remember: bool = True) -> Resolver:
     """Open the databases or the image, and the policy; with a progress bar when it takes long, on a terminal.
 
-    `serial` numbers the generation, see `Resolver.open`.
+    `serial` numbers the generation; without `remember` the policy is not served yet. See `Resolver.open`.
     """
     with progress_bar() as progress:
         return Resolver.open(
@@ -105,6 +105,7 @@ def open_resolver(settings: Settings, serial: int | None = None) -> Resolver:
             catalogue=settings.catalogue,
             policy_public_keys=settings.policy_public_keys,
             policy_state=settings.policy_state,
+            remember=remember,
             serial=serial,
         )
 

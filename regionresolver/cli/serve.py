@@ -28,4 +28,4 @@ def command(**values: object) -> None:
       regionresolver serve --policy policies --policy-public-key policy.key.pub
     """
     settings = load(values).settings
-    run(settings, lambda serial: open_resolver(settings, serial))
+    run(settings, lambda serial: open_resolver(settings, serial, remember=False))

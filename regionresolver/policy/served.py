@@ -125,15 +125,9 @@ def open_policy(path: str | Path | None, catalogue: Catalogue, trust: Trust, use
         raise PolicyError("the default policy", reason, remedy="name a signed policy with --policy")
     file = file_of(path)
     if not file.is_dir():
-        served = read_served(file, catalogue, trust)
-        made = use(served)
-        trust.remember(served)
-        return made
+        return use(read_served(file, catalogue, trust))
     if trust.keys:
-        served = read_active(Generations(file), catalogue, trust)
-        made = use(served)
-        trust.remember(served)
-        return made
+        return use(read_active(Generations(file), catalogue, trust))
     return _last_good(Generations(file), catalogue, use)
 
 

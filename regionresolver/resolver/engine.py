@@ -147,6 +147,7 @@ class Resolver:
         catalogue: str | Path | None = None,
         policy_public_keys: Sequence[str | Path] = (),
         policy_state: str | Path | None = None,
+        remember: bool = True,
         serial: int | None = None,
     ) -> Self:
         """Open IP databases and a policy; None means the embedded database and the shipped default policy.
@@ -159,18 +160,31 @@ class Resolver:
         name of a shipped one, or a folder of generations, whose active one is served, or the last good one before it. It
         must pass its lint and its own tests. What lint only warns of is in `warnings`, and so are overrides that have
         expired. With `policy_public_keys` (PEM files, or base64) the policy must be signed with one of them, and not older
-        than any before, which the file `policy_state` remembers. `serial` numbers this generation, whose name in the
-        answers is made of it; None takes one that no other has in this process. Raises DatabaseError, ImageError, CatalogueError,
-        PolicyError (which name the file and the remedy) or SettingsError.
+        than any before, which the file `policy_state` remembers; without `remember` it is raised by `remember_policy`.
+        `serial` numbers this generation, whose name in the answers is made of it; None takes one that no other has in this
+        process. Raises DatabaseError, ImageError, CatalogueError, PolicyError (which name the file and the remedy) or
+        SettingsError.
         """
         extended = open_catalogue(catalogue)
         trust = Trust.of(policy_public_keys, policy_state)
         specs = [] if db is None else [db] if isinstance(db, str | Path) else list(db)
         # A policy that cannot be read is told before a database is.
         opened = cache(lambda: open_index(specs, index, extended.catalogue, progress))
-        return open_policy(
+        resolver = open_policy(
             policy, extended.catalogue, trust, lambda served: cls._serving(opened(), extended, served, any_regions, serial)
         )
+        try:
+            if remember:
+                resolver.remember_policy(policy_state)
+        except PolicyError:
+            resolver.close()
+            raise
+        return resolver
+
+    def remember_policy(self, policy_state: str | Path | None) -> None:
+        """Raise what a file remembers to the version of this policy, which is served from now on. Raises PolicyError."""
+        if policy_state is not None and self._served is not None:
+            Trust(state=Path(policy_state)).remember(self._served)
 
     @classmethod
     def _serving(

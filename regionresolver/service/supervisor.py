@@ -31,7 +31,7 @@ from pathlib import Path
 
 import orjson
 
-from regionresolver.errors import ServeError
+from regionresolver.errors import PolicyError, ServeError
 from regionresolver.resolver import Resolver, now
 from regionresolver.resolver.parcel import Parcel, unpack
 from regionresolver.service import channel, logs, metrics
@@ -188,6 +188,7 @@ class Supervisor:
         """Open the data, and keep the workers until a signal has ended the service and all of them are gone."""
         self.resolver = self.open_generation(1)
         check_generation(self.resolver, self.settings)
+        self.resolver.remember_policy(self.settings.policy_state)
         self._tell_warnings(self.resolver)
         try:
             with self._signals():
@@ -520,7 +521,12 @@ class Supervisor:
         rollover.prepare(resolver, outcome, [slot.current for slot in self.slots if slot.current is not None])
 
     def _decide(self, rollover: Rollover, resolver: Resolver) -> None:
-        """Make the new generation that of the service."""
+        """Make the new generation that of the service, unless the version of its policy cannot be remembered."""
+        try:
+            resolver.remember_policy(self.settings.policy_state)
+        except PolicyError as error:
+            self._reload_failed(str(error), logs.describe(error))
+            return
         self.resolver = resolver
         rollover.decide(self.processes)
         self._share_memory()
