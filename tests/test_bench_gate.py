@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks.gate import __main__ as gate
-from benchmarks.gate import builds, instructions, report, service
+from benchmarks.gate import builds, instructions, report, selftest, service
 from benchmarks.gate.decisions import (
     ALPHA,
     RANDOM_WORLDS,
@@ -255,6 +255,30 @@ def figures(slowness: float = 1.0, stall_share: float = 0.0) -> service.Figures:
     found.pilot = [(loaded(rng, 1), loaded(rng, 1)) for _ in range(8)]
     found.pairs = [(loaded(rng, 1), loaded(rng, slowness, stall_share)) for _ in range(8)]
     return found
+
+
+@pytest.mark.parametrize(("stall_share", "is_caught"), [(0.025, True), (0.0, False)])
+def test_a_stall_that_is_not_caught_fails_the_self_test(
+    monkeypatch: pytest.MonkeyPatch, stall_share: float, *, is_caught: bool
+) -> None:
+    rng = random.Random(3)
+    same = [(loaded(rng, 1), loaded(rng, 1)) for _ in range(16)]
+    stalled = [(loaded(rng, 1), loaded(rng, 1, stall_share)) for _ in range(8)]
+    monkeypatch.setattr(service, "why_not", lambda: None)
+    monkeypatch.setattr(selftest, "measure_pools", lambda *_: selftest.Pools(1000, same, stalled))
+    failures = selftest.stall_once()
+    assert any("was not caught at the p99" in one for one in failures) is not is_caught
+    assert bool(failures) is not is_caught, failures
+
+
+def test_a_stall_that_cannot_be_tried_fails_the_self_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "why_not", lambda: "there is one core")
+    assert selftest.stall_once() == ["the stall was not tried: there is one core"]
+
+
+def test_a_plan_has_no_run_that_the_kernel_would_interrupt() -> None:
+    with pytest.raises(ValueError, match="plan more pairs of shorter ones"):
+        service.Plan(pairs=8, pilot_pairs=8, closed_s=0.2, open_s=1.0, warm_up_s=0.1)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The gate tested on what it is for: quiet on identical code, loud on a slow stage and on a rare stall, each named.
 
-    python -m benchmarks.gate.selftest                  short, for CI: each once, up to three attempts where a clock is read;
-                                                        on a machine too busy for a p99 the stall is said not to be tested
+    python -m benchmarks.gate.selftest                  short, for CI: each once, up to three attempts where a clock is read
     python -m benchmarks.gate.selftest --repeat 50      the false-alarm rate and the power, over so many repetitions
 
 The slow stage is PLANT_SHARE more instructions in `Fusion.fuse`, in a patched copy of the tree that is built beside it. The
@@ -13,7 +12,8 @@ whose environments differ in size; all stages are judged. Service: PILOT and PAI
 of fresh pairs (base and base; base and stalled base), each pair's sides exchanged by a coin in what is base and base. Drawn
 repetitions share pairs, so a rate of theirs is less sure than one of as many fresh ones.
 
-Exit status: 0 as it should be, 1 a false alarm or a slowness that was not caught, 2 the harness could not measure.
+Exit status: 0 as it should be, 1 a false alarm or a slowness that was not caught (whatever the reason: what could not be tried
+is not proven), 2 the harness could not measure.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ PLANT: Final = '''cdef extern from *:
 '''
 STALL_S: Final = 0.005
 STALL_EVERY_S: Final = 0.2
-PLAN: Final = service.Plan(pairs=8, pilot_pairs=8, closed_s=0.1, open_s=0.6, warm_up_s=0.05)
-POOL_PAIRS: Final = 64
-STALLED_PAIRS: Final = 40
+PLAN: Final = service.Plan(pairs=8, pilot_pairs=8, closed_s=0.1, open_s=0.5, warm_up_s=0.05)
+POOL_PAIRS: Final = 40
+STALLED_PAIRS: Final = 24
 PROCESSES: Final = 2
 ATTEMPTS: Final = 3
 SEED: Final = 20261122
@@ -133,28 +133,27 @@ def once(complain: Callable[[str], None]) -> ExitStatus:
 def stall_once() -> list[str]:
     """Return what was wrong in every attempt at identical services and a stalled one."""
     if (missing := service.why_not()) is not None:
-        print(f"self-test: {missing}")
-        return []
+        return [f"the stall was not tried: {missing}"]
     failures: list[str] = []
-    said: dict[str, Finding] = {}
     for _ in range(ATTEMPTS):
         pools = measure_pools(PLAN.pilot_pairs + PLAN.pairs, PLAN.pairs)
         same = judged(pools, pools.same[PLAN.pilot_pairs :])
         stalled = judged(pools, pools.stalled)
         failures = [f"identical services differ in {one.name}: {one.change:+.1%}" for one in same if one.verdict in LOUD]
         said = {one.name: one for one in stalled}
-        is_busy = (said["p99"].base or 0) > STALL_S * 1e9 / 2 or said["p99"].verdict is Verdict.INCONCLUSIVE
-        if said["p99"].verdict is not Verdict.REGRESSION and not is_busy:
-            failures.append(f"a stall of {STALL_S * 1e3:.0f} ms was not caught at the p99, which is {said['p99'].verdict.value}")
+        if said["p99"].verdict is not Verdict.REGRESSION:
+            without_ms = (said["p99"].base or 0) / 1e6
+            failures.append(
+                f"a stall of {STALL_S * 1e3:.0f} ms was not caught at the p99, which is {said['p99'].verdict.value}; "
+                f"without the stall it is {without_ms:.2f} ms: where that is milliseconds, others had the cores, so allow "
+                "real time (CAP_SYS_NICE) or run it where nothing else does"
+            )
         if said["p50"].verdict is Verdict.REGRESSION:
             failures.append("a rare stall was called a slower p50")
         changes = {one.name: f"{one.change:+.0%} {one.verdict.value}" for one in stalled}
         print(f"self-test: identical services: {failures or 'quiet'}; with stalls: {changes}")
-        if not failures and said["p99"].verdict is Verdict.REGRESSION:
+        if not failures:
             return []
-    if not failures:
-        p99_ms = (said["p99"].base or 0) / 1e6
-        print(f"self-test: the stall was not tested: without it the p99 is {p99_ms:.1f} ms here, for others use the machine")
     return failures
 
 

@@ -343,11 +343,16 @@ def stage_costs(records: Sequence[Record]) -> Section:
     names = list(dict.fromkeys([*times, *counts]))[::-1]
     if not names:
         return Section("stages", title, "Not recorded: make bench-record ARGS='--layers micro instructions'.", None)
-    picture, (left, right) = _picture(1, 2, height_in=0.32 * len(names) + 1.2)
-    for axes, found, label, color in (
-        (left, times, "nanoseconds of CPU time an operation", LINES[0]),
-        (right, counts, "instructions an operation", LINES[1]),
-    ):
+    sides = [
+        (found, label, color)
+        for found, label, color in (
+            (times, "nanoseconds of CPU time an operation", LINES[0]),
+            (counts, "instructions an operation", LINES[1]),
+        )
+        if found
+    ]
+    picture, every_axes = _picture(1, len(sides), height_in=0.32 * len(names) + 1.2)
+    for axes, (found, label, color) in zip(every_axes, sides, strict=True):
         values = [found[name].figures[0].value if name in found else 0 for name in names]
         axes.barh(names, values, color=color, height=0.65)
         for at, value in enumerate(values):
@@ -360,6 +365,10 @@ def stage_costs(records: Sequence[Record]) -> Section:
         "One operation of each stage by itself, in the last record that has it; lower is cheaper. A stage that contains others "
         "(decide, lane, batch) is not their sum: what stands around a call from Python is in each bar once."
     )
+    if not times:
+        words += " Times were not recorded: make bench-record ARGS='--layers micro'."
+    if not counts:
+        words += " Instructions were not recorded: make bench-record ARGS='--layers instructions'."
     return Section("stages", title, words, picture)
 
 
