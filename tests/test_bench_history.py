@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.history import page
 from benchmarks.history.__main__ import HISTORY, main, order, peers_of
 from benchmarks.history.changes import all_series, changes_of
 from benchmarks.record import Figure, Histogram, Measurement, Record, Revision, append, make_record, read
@@ -141,3 +142,9 @@ def test_an_empty_history_is_no_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["report", "--history", str(empty)]).value == 2
     assert "make bench-record first" in capsys.readouterr().err
     assert json.dumps(main(["record", "--commits", "no-such..range", "--history", str(empty)]).value) == "2"
+
+
+def test_a_peer_is_named_by_what_was_asked_and_who_answered() -> None:
+    cpu = Figure(name="cpu", value=4740, unit="ns")
+    found = Measurement(layer="service", stage="get_64", conditions={"scenario": "get_64", "server": "lane"}, figures=(cpu,))
+    assert page._server(found) == "get_64 lane"

@@ -373,6 +373,9 @@ def stage_costs(records: Sequence[Record]) -> Section:
 
 
 def _server(measurement: Measurement) -> str:
+    scenario, server = (measurement.conditions.get(name) for name in ("scenario", "server"))
+    if scenario and server:
+        return f"{scenario} {server}"
     request = measurement.conditions.get("request")
     name = "service" if measurement.layer == "service" else measurement.stage
     return f"{request} {name}" if request else name
@@ -400,9 +403,9 @@ def peers(records: Sequence[Record]) -> Section:
     one.set_xlim(0, max(values) * 1.12)
     one.grid(visible=False, axis="y")
     words = (
-        "CPU time of the server's processes for a request, the same load on each; less is cheaper. `lane` is this service, as is "
-        "`service`, "
-        "`aiohttp` is it without its compiled lane, `floor` is C on epoll with a constant answer as long, `uvloop` the same "
-        "in a bare asyncio protocol; nginx and HAProxy look a country up and do nothing else of the service's work."
+        "CPU time of the server's processes for a request, the same load on each; less is cheaper. `lane` is this service, as "
+        "is `service`; `no_lane` and `aiohttp` are it without its compiled lane, `plain` is its work in plain aiohttp, "
+        "`floor` is C on epoll with a constant answer as long, `uvloop` the same in a bare asyncio protocol; nginx and HAProxy "
+        "look a country up and do nothing else of the service's work."
     )
     return Section("peers", title, words, picture)
