@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import random
 import signal
 import subprocess
 import sys
 import time
 from array import array
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -383,6 +386,28 @@ def test_the_json_goes_to_standard_output_alone(floor: Floor) -> None:
     found = subprocess.run(command, capture_output=True, check=False)
     assert json.loads(found.stdout)["schema"] == SCHEMA
     assert b"answered" in found.stderr
+
+
+def test_a_terminal_sees_it_live(floor: Floor) -> None:
+    """Under a terminal the view names the target and the figures while the run goes on, and the report follows it."""
+    ours, theirs = pty.openpty()
+    flags = ["--rate", "500", "--duration", "1", "--self-test", "0"]
+    command = [sys.executable, "-m", "regionresolver", "load", floor.target, *flags]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    seen = b""
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        with suppress(OSError):  # EIO: the other end was closed
+            while chunk := os.read(ours, 65536):
+                seen += chunk
+    os.close(ours)
+    assert process.returncode in {0, 3}, seen
+    live, mark, _ = seen.partition(b"p99.9")
+    assert mark, seen
+    assert b"counting" in live
+    assert b"p50 us" in live
+    assert live.count(b"p50 us") > 1, "it was drawn once"
+    assert b"a second of" in seen
 
 
 def test_errors_are_status_1(tmp_path: Path) -> None:
