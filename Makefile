@@ -77,7 +77,7 @@ bench-report: $(VENV)/.dev  ## write build/bench/report/report.html, with change
 bench-lookup: $(VENV)/.bench-lookup $(dbip)/.fetched  ## every form of a lookup against its peers, ARGS="--quick" (needs npm; docs/benchmarks.md)
 	$(bin)/python -m benchmarks.lookup $(ARGS)
 
-bench-http: $(VENV)/.run  ## the service over HTTP beside nginx, HAProxy and plain aiohttp, ARGS="--quick" (docs/benchmarks.md)
+bench-http: $(VENV)/.run $(geolite)/.fetched  ## the service over HTTP beside nginx, HAProxy and plain aiohttp, ARGS="--quick" (docs/benchmarks.md)
 	$(bin)/python -m benchmarks.http --json build/bench/http.jsonl $(ARGS)
 
 bench-service: $(VENV)/.run  ## the service under load, and yardsticks in the same run: ARGS="--rounds 5" (apt: nginx-light)

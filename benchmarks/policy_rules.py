@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from _fastpath.fusion import CONFLICT_BITS
-from benchmarks.test_policy import AT, PINGS, catalogue, codes, pings, policy
+from benchmarks.made_policies import catalogue
+from benchmarks.test_policy import AT, PINGS, codes, pings, policy
 from regionresolver.model import Conflict, Evidence, PingFacts, Resolution, Signal, SignalStatus
 from regionresolver.policy import CompiledPolicy
 from regionresolver.policy.model import Mode

@@ -9,12 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import random
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.made_policies import catalogue, policy_document
 from regionresolver.policy import CompiledPolicy, Policy, load_policy
-from regionresolver.sources.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -25,11 +25,6 @@ PINGS = 2000
 AT = dt.datetime(2026, 11, 22, tzinfo=dt.UTC)
 ACTIVATIONS_US = (None, 1_600_000_000_000_000, 1_640_000_000_000_000)
 Ping = tuple[int, int, int, int, int, int, int, bytes, bytes | None, bytes, int | None]
-
-
-@cache
-def catalogue() -> Catalogue:
-    return Catalogue.load()
 
 
 def codes() -> list[str | None]:
@@ -57,31 +52,8 @@ def pings() -> list[Ping]:
     ]
 
 
-def rule(number: int, rng: random.Random) -> dict[str, Any]:
-    """Make a rule on some countries, with further conditions as a large maker might write them."""
-    countries = sorted(catalogue().countries)
-    when: dict[str, Any] = {"region": rng.sample(countries, rng.randint(1, 6))}
-    if number % 2:
-        when["sku"] = [f"M{rng.randrange(1000)}*"]
-    if number % 3 == 0:
-        when["sold_in_not"] = rng.sample(countries, 3)
-    if number % 4 == 0:
-        when["first_activated_before"] = dt.datetime(2015 + rng.randrange(10), 1, 1 + rng.randrange(28), tzinfo=dt.UTC)
-    if number % 5 == 0:
-        when["conflict"] = ["ip_disagrees"]
-    if number % 6 == 0:
-        when["confidence_below"] = 0.9
-    if number % 7 == 0:
-        when["home_region_not"] = rng.sample(countries, 2)
-    mode = rng.choice(("enforce", "enforce", "shadow"))
-    return {"id": f"r{number}", "when": when, "effect": rng.choice(("allow", "deny", "review")), "mode": mode}
-
-
 def policy(count: int) -> Policy:
-    rng = random.Random(count)
-    return Policy.model_validate(
-        {"policy": {"name": "bench", "version": 1}, "rules": [rule(number, rng) for number in range(count)]}
-    )
+    return Policy.model_validate(policy_document(count))
 
 
 def table(count: int) -> PolicyTable:

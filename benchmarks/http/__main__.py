@@ -41,6 +41,7 @@ GETTERS = (
     "plain_asyncio",
     "no_lane",
 )
+LOADED = ("lane", "lane_again", "lane_rules", "lane_two_databases")
 SCENARIOS = (
     Scenario("get_64", "get", GETTERS),
     Scenario("get_256", "get", ("lane", "nginx", "haproxy", "floor", "plain"), connections=256),
@@ -51,6 +52,8 @@ SCENARIOS = (
     Scenario("odd_5_percent", "odd", ("lane", "plain")),
     Scenario("slow_get", "slow_get", ("lane", "no_lane", "plain")),
     Scenario("slow_post", "slow_post", ("lane", "no_lane", "plain")),
+    Scenario("more_get", "get", LOADED),
+    Scenario("more_post", "post", LOADED),
     Scenario("connection_each", "get", ("lane", "nginx", "floor", "plain"), pipeline=0),
 )
 OPEN_LOOP = ("lane", "nginx", "haproxy", "plain")

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 Results = dict[str, dict[str, "list[Round]"]]
 
 COLUMNS = (("p50_us", "p50 us"), ("p99_us", "p99 us"), ("p999_us", "p99.9 us"), ("windowed_p99_us", "windowed p99"))
-OURS, YARDSTICKS = {"lane", "lane_unix", "no_lane", "workers_1", "workers_2"}, {"floor", "floor_unix", "uvloop", "plain"}
+OURS = {"lane", "lane_again", "lane_rules", "lane_two_databases", "lane_unix", "no_lane", "workers_1", "workers_2"}
+YARDSTICKS = {"floor", "floor_unix", "uvloop", "plain"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,11 @@ TARGETS = (
         Target("B7", scenario, ours, "plain", 1.05, is_least=False, column="cpu_us")
         for scenario in ("slow_get", "slow_post")
         for ours in ("lane", "no_lane")
+    ),
+    *(
+        Target("B9", scenario, ours, "lane", 0.97)
+        for scenario in ("more_get", "more_post")
+        for ours in ("lane_again", "lane_rules", "lane_two_databases")
     ),
 )  # fmt: skip
 FOOTPRINT = (

@@ -3,11 +3,13 @@
 `floor` is C on epoll with a constant answer of as many bytes as ours: what the kernel takes for the same traffic. nginx with
 its geoip2 module and HAProxy with a map of the same database look the country up, and do nothing else of the service's work;
 `nginx_constant` and `haproxy_constant` do not even that. `plain` is the work in a plain aiohttp application.
-A name that ends in `_unix` listens on a Unix socket.
+A name that ends in `_unix` listens on a Unix socket. `lane_rules` has a policy of RULES rules, `lane_two_databases` the
+embedded database before MaxMind's GeoLite2-City of 2018, `lane_again` is `lane` once more: the noise beside them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import maxminddb
 
+from benchmarks.made_policies import policy_document
 from regionresolver.resolver import embedded_database
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "bench"
 SERVER_CORE, CLIENT_CORE = "0", "1"
 STOP_S = 3.0
+RULES = 1000
+SECOND_DATABASE = BUILD.parent / "geolite2-2018/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLite2-City.mmdb"
 CONSTANT = """
 import asyncio, sys, uvloop
 answer = sys.stdin.buffer.read()
@@ -180,6 +185,16 @@ def start_ours(*flags: str) -> Start:
     return start
 
 
+def start_with_rules(name: str, site: Site) -> Server:
+    policy = site.folder / "rules.json"
+    document = policy_document(RULES)
+    for number, rule in enumerate(document["rules"]):
+        rule["when"]["sku"] = [f"M{number:04}*"]  # else rules hide others, and such a policy is refused
+        rule["review_by"] = "2099-01-01"  # nor may one deny without an end
+    policy.write_text(json.dumps(document, default=str))
+    return start_ours("--workers", "1", "--policy", str(policy))(name, site)
+
+
 def start_floor(name: str, site: Site) -> Server:
     address = site.address(name)
     return site.run(name, address, [build("floor"), address, str(len(site.answer))])
@@ -239,6 +254,9 @@ def write_countries(path: Path) -> None:
 
 SERVERS: dict[str, Start] = {
     "lane": start_ours("--workers", "1"),
+    "lane_again": start_ours("--workers", "1"),
+    "lane_rules": start_with_rules,
+    "lane_two_databases": start_ours("--workers", "1", "--db", str(embedded_database()), "--db", str(SECOND_DATABASE)),
     "lane_unix": start_ours("--workers", "1"),
     "no_lane": start_ours("--workers", "1", "--no-lane"),
     "plain": start_plain("uvloop"),
@@ -279,6 +297,8 @@ def why_not(name: str) -> str | None:
         return f"{program} is not installed"
     if program == "nginx" and "constant" not in name and not GEOIP2_MODULE.exists():
         return "nginx's geoip2 module is not installed"
+    if name == "lane_two_databases" and not SECOND_DATABASE.exists():
+        return "the second database is not here: make build/geolite2-2018/.fetched"
     return None
 
 
