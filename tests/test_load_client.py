@@ -623,3 +623,19 @@ def test_the_constant_server_ends_with_its_pipe() -> None:
             assert not thread.is_alive()
             assert caller.recv(1) == b""
     os.close(reading)
+
+
+def test_the_constant_server_needs_no_standard_descriptors() -> None:
+    """Of a process without a standard input the next descriptor is 0, which is not to be a listener's in its child."""
+    script = """
+import os
+os.close(0)
+from regionresolver.load.floor import Floor
+from tests.test_load_client import client
+with Floor() as floor:
+    found = client(floor.target, connections=2)
+    found.run(seconds=0.2, from_per_s=100, to_per_s=100)
+print(sum(found.counts("latency")) > 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr

@@ -5,6 +5,7 @@ It ends with its parent: it holds the reading end of a pipe, and goes when that 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -56,12 +57,16 @@ class Floor:
         listener.listen(4096)
         listener.setblocking(False)
         content = constant_answer() if answer is None else answer
-        arguments = [str(-1 if core is None else core), str(listener.fileno()), str(len(content))]
         with listener:
+            # Behind the standard descriptors: the child's pipes take their places, and ours may be closed.
+            passed = fcntl.fcntl(listener, fcntl.F_DUPFD_CLOEXEC, 3)
+        arguments = [str(-1 if core is None else core), str(passed), str(len(content))]
+        try:
             self._process = subprocess.Popen(  # noqa: S603  # this interpreter, and text of ours
-                [sys.executable, "-c", _SERVE, *arguments],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[listener.fileno()],
-            )  # fmt: skip
+                [sys.executable, "-c", _SERVE, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[passed]
+            )
+        finally:
+            os.close(passed)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(content)

@@ -25,7 +25,7 @@ Answering = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 def surround(handler: Answering, state: ServiceState, pressure: Pressure) -> Answering:
     """Wrap the `request_handler` of a server whose protocols are `Connection`s."""
-    page, settings = state.page, state.settings
+    in_flight, settings = state.page.cell(metrics.IN_FLIGHT), state.settings
     has_admin_listener = settings.admin_port is not None or settings.admin_unix_socket is not None
 
     def admit(request: web.BaseRequest) -> None:
@@ -45,7 +45,7 @@ def surround(handler: Answering, state: ServiceState, pressure: Pressure) -> Ans
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         connection = cast("Connection", request.protocol)
         connection.head_read()
-        page.count(metrics.IN_FLIGHT)
+        in_flight[0] += 1
         identity = identify(request)
         try:
             admit(request)
@@ -59,7 +59,7 @@ def surround(handler: Answering, state: ServiceState, pressure: Pressure) -> Ans
         except Exception as error:  # noqa: BLE001 - the last resort: nothing that escapes may become a bare 500
             response = problem_of(error).response(identity)
         finally:
-            page.count(metrics.IN_FLIGHT, by=-1)
+            in_flight[0] -= 1
             connection.answered(body_read=request.content.is_eof())
         if not response.prepared:
             finish_head(request, response, state)

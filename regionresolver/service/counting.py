@@ -22,8 +22,7 @@ def count_answer(page: WorkerPage, request: web.BaseRequest, status: int, second
     """Count an answer that is wholly written."""
     template = route_of(request)
     method, route = _NO_ROUTE if template is None else (request.method, template)
-    page.count(metrics.REQUESTS, method, route, str(status))
-    page.observe(metrics.DURATION, seconds, method, route)
+    page.count_answer(method, route, status, seconds)
 
 
 def count_refusal(page: WorkerPage | None, status: int) -> None:

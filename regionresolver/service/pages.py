@@ -15,6 +15,7 @@ it is one file in memory without a name, mapped by every process.
 import mmap
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from functools import partial
@@ -71,6 +72,7 @@ class WorkerPage:
         self._words = words
         self._metrics = words[METRICS_WORD:]
         self._places: dict[tuple[Metric, tuple[str, ...]], int] = {}
+        self._answers: dict[tuple[str, str, int], tuple[int, int]] = {}
         self.pages = pages
 
     def take(self, worker: int, restarts: int, state: State = State.STARTING) -> None:
@@ -120,6 +122,19 @@ class WorkerPage:
         first = self._place(metric, values)
         self._metrics[first + metric.bucket(seconds)] += 1
         self._metrics[first + metric.cell_words - 1] += max(0, round(seconds * metric.words_per_unit))
+
+    def count_answer(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answer in `REQUESTS` and `DURATION`: what every request of the slow path pays for, so in one go."""
+        places = self._answers.get((method, route, status))
+        if places is None:
+            of_request, of_duration = (method, route, str(status)), (method, route)
+            places = self._place(metrics.REQUESTS, of_request), self._place(metrics.DURATION, of_duration)
+            if (metrics.REQUESTS, of_request) in self._places:
+                self._answers[method, route, status] = places
+        words, (request, duration) = self._metrics, places
+        words[request] += 1
+        words[duration + bisect_left(metrics.EDGES_S, seconds)] += 1
+        words[duration + len(metrics.EDGES_S) + 1] += max(0, round(seconds * metrics.DURATION.words_per_unit))
 
     def cell(self, metric: Metric, *values: str) -> memoryview:
         """Give the words of one series."""
