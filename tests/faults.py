@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regionresolver.service.protocol import TICK_S, early_s
 from tests.http_service import LOOPBACK
 from tests.serve_process import PATIENCE_S, ROOT, Load, Serve, serve
 from tests.worlds import CITY_NETWORKS, city_database
@@ -102,6 +104,7 @@ class Checked(Load):
     right: Callable[[dict[str, object]], bool] = lambda _: True
     wrong: int = 0
     generations: set[str] = field(default_factory=set)
+    latencies_s: list[float] = field(default_factory=list)
     _turn: int = 0
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -120,7 +123,8 @@ class Checked(Load):
             return False
         finally:
             self.in_flight -= 1
-        self.longest_s = max(self.longest_s, time.monotonic() - began)
+        self.latencies_s.append(time.monotonic() - began)
+        self.longest_s = max(self.longest_s, self.latencies_s[-1])
         if not head.startswith(b"HTTP/1.1 200 "):
             self.failed += 1
         else:
@@ -129,6 +133,12 @@ class Checked(Load):
             self.generations.add(answer["data"])
             self.wrong += not self.right(answer)
         return b"connection: close" not in head.lower()
+
+
+    def p99_ms(self) -> float:
+        """The 99th percentile of the latencies since it was asked last."""
+        found, self.latencies_s = sorted(self.latencies_s), []
+        return round(found[int(0.99 * len(found))] * 1e3, 2)
 
 
 def served(world: World, *arguments: str) -> contextlib.AbstractContextManager[Serve]:
@@ -265,6 +275,60 @@ async def meddled_sources(folder: Path, seconds: float) -> Found:
     found.demand(load.wrong == load.failed == 0, "answers were wrong or failed")
     found.demand(refused >= 3, "a broken source was not refused")
     return found
+
+
+SLOW_HEAD = b"POST /v1/decisions HTTP/1.1\r\nHost: a\r\nX-Slow: "
+SLOW_BODY = b"POST /v1/decisions HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n{"
+
+
+async def slow_clients(folder: Path, count: int, head_s: int, body_s: int) -> Found:
+    """So many clients that send a byte of a header each second, and as many that send one of a body, beside quick ones."""
+    found, world = Found(f"{count} slow headers and {count} slow bodies"), World(folder)
+    with served(world, "--head-timeout-s", str(head_s), "--body-timeout-s", str(body_s)) as running:
+        async with Checked(running.port, right=world.is_right) as load:
+            await asyncio.sleep(1)
+            load.p99_ms()  # the first answers are composed
+            await asyncio.sleep(head_s)
+            before_ms = load.p99_ms()
+            slow = [(one, asyncio.ensure_future(trickle(running.port, one))) for one in (SLOW_HEAD, SLOW_BODY) * count]
+            await asyncio.sleep(1.5)
+            load.p99_ms()  # they connect
+            await asyncio.sleep(head_s - 2)
+            during_ms = load.p99_ms()
+            ended_s = {kind: [await task for one, task in slow if one is kind] for kind in (SLOW_HEAD, SLOW_BODY)}
+    found.figures = {
+        "clients": 2 * count, "answered": load.answered, "wrong": load.wrong, "failed": load.failed,
+        "p99_ms_before": before_ms, "p99_ms_beside": during_ms,
+        "slow_header_ended_s": round(max(ended_s[SLOW_HEAD]), 2), "slow_body_ended_s": round(max(ended_s[SLOW_BODY]), 2),
+    }  # fmt: skip
+    found.demand(load.wrong == load.failed == load.refused == 0, "answers were wrong or failed")
+    found.demand(max(ended_s[SLOW_HEAD]) <= _at_the_latest_s(head_s), "a slow header was not ended in time")
+    found.demand(max(ended_s[SLOW_BODY]) <= _at_the_latest_s(body_s), "a slow body was not ended in time")
+    found.demand(min(map(min, ended_s.values())) > 0.5 * head_s, "a slow client was ended at once")
+    return found
+
+
+def _at_the_latest_s(timeout_s: float) -> float:
+    """When a time-out has ended a client: there is a sweep a tick, and a moment to hear of it."""
+    return timeout_s - early_s(timeout_s) + TICK_S + 0.3
+
+
+async def trickle(port: int, beginning: bytes) -> float:
+    """Send a beginning, and a byte each second; give how long it took the service to end that."""
+    await asyncio.sleep(random.random())  # they do not all send at once
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    began = time.monotonic()
+    ended = asyncio.ensure_future(reader.read())
+    writer.write(beginning)
+    while not ended.done():
+        await asyncio.wait([ended], timeout=1)
+        with contextlib.suppress(OSError):
+            writer.write(b"x")
+    with contextlib.suppress(OSError):
+        await ended
+    took_s = time.monotonic() - began
+    writer.close()
+    return took_s
 
 
 async def full_disk(folder: Path, seconds: float) -> Found:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 MEMORY_LIMIT_MIB_PER_HOUR = 1.0
+SLOW_CLIENTS_COST = 2.0
 
 
 def plan(minutes: float) -> dict[str, Callable[[Path], Coroutine[None, None, faults.Found]]]:
@@ -33,6 +34,7 @@ def plan(minutes: float) -> dict[str, Callable[[Path], Coroutine[None, None, fau
         "restart": lambda folder: faults.rolling_restarts(folder, max(2, round(50 * share))),
         "reload": lambda folder: faults.reloads_under_load(folder, 600 * share, 1.0),
         "sources": lambda folder: faults.meddled_sources(folder, 60 * share),
+        "slow": lambda folder: faults.slow_clients(folder, max(10, round(1000 * share)), 10, 30),
         "disk": lambda folder: faults.full_disk(folder, 30 * share),
         "soak": lambda folder: faults.soak(folder, minutes, max(4, round(200 * share))),
     }
@@ -40,7 +42,7 @@ def plan(minutes: float) -> dict[str, Callable[[Path], Coroutine[None, None, fau
 
 @click.command()
 @click.option("--minutes", type=float, default=30.0, show_default=True, help="How long the soak itself takes.")
-@click.option("--only", multiple=True, help="One of kill, restart, reload, sources, disk, soak.  [repeatable]")
+@click.option("--only", multiple=True, help="One of kill, restart, reload, sources, slow, disk, soak.  [repeatable]")
 @click.option("--json", "file", type=click.Path(path_type=Path), default=Path("build/soak/soak.json"), show_default=True)
 def main(minutes: float, only: tuple[str, ...], file: Path) -> None:
     """Do to a running service what must not hurt it."""
@@ -51,6 +53,9 @@ def main(minutes: float, only: tuple[str, ...], file: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
             found = asyncio.run(fault(Path(folder)))
+        if name == "slow":
+            ratio = found.figures["p99_ms_beside"] / found.figures["p99_ms_before"]
+            found.demand(ratio < SLOW_CLIENTS_COST, f"the p99 of the others is {ratio:.1f} times what it was")
         if name == "soak":
             slope = max(found.figures[name] for name in ("mib_per_hour_supervisor", "mib_per_hour_worker_at_most"))
             found.demand(slope < MEMORY_LIMIT_MIB_PER_HOUR, f"memory grows by {slope} MiB an hour")

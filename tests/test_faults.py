@@ -43,6 +43,10 @@ async def test_meddled_sources(tmp_path: Path) -> None:
     well(await faults.meddled_sources(tmp_path, 0))
 
 
+async def test_slow_clients(tmp_path: Path) -> None:
+    well(await faults.slow_clients(tmp_path, 100, 3, 4))
+
+
 async def test_a_full_disk(tmp_path: Path) -> None:
     well(await faults.full_disk(tmp_path, 2))
 
