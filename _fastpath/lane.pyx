@@ -476,12 +476,12 @@ cdef class Lane:
     """
 
     def __cinit__(self, Texts texts not None, bytes seed not None, Py_ssize_t body_limit_bytes):
+        self._poll = -1     # first: `__dealloc__` closes what it finds, also of a lane that is refused
         if len(seed) != RANDOM_SEED_BYTES or not any(seed):
             raise ValueError(f"a seed of {RANDOM_SEED_BYTES} bytes that are not all 0 is needed")
         memcpy(self._random, PyBytes_AS_STRING(seed), RANDOM_SEED_BYTES)
         self.texts = texts
         self._body_limit = min(max(body_limit_bytes, 0), BODY_BYTES_MAX)
-        self._poll = -1
         self._out = <char*>malloc(OUT_BYTES)
         self._in = <char*>malloc(IN_BYTES)
         if self._out == NULL or self._in == NULL:

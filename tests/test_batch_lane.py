@@ -158,7 +158,7 @@ async def test_an_array_beyond_the_limit_goes_to_aiohttp(resolver: Resolver) -> 
 async def test_others_have_their_turn(service: Service) -> None:
     """No turn of the loop takes much longer than a slice, of the processor's time."""
     front, transport = in_memory(service)
-    front.data_received(batch((SPANIARD + b"\n") * 20_000, LINES))
+    front.data_received(batch((SPANIARD + b"\n") * 60_000, LINES))
     turns, longest_s, last = 0, 0.0, time.thread_time()
     while not transport.written.endswith(b"0\r\n\r\n"):
         await asyncio.sleep(0)

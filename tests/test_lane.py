@@ -423,12 +423,14 @@ async def test_a_fault_in_composing_is_answered_by_the_slow_path(service: Servic
 
 
 def test_a_lane_needs_a_seed_and_a_date(resolver: Resolver) -> None:
+    standard_input = os.fstat(0)
     texts = Texts(resolver.engine, protocol.compose)
     for seed in (b"", b"\0" * 32, b"x" * 31):
         with pytest.raises(ValueError, match="seed"):
             Lane(texts, seed, 16_384)
     with pytest.raises(ValueError, match="29 bytes"):
         Lane(texts, b"x" * 32, 16_384).set_date(b"today")
+    assert os.fstat(0) == standard_input, "a lane that was refused closed a descriptor that was not its own"
 
 
 async def test_request_ids_are_made_and_differ(service: Service) -> None:
