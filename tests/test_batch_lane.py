@@ -185,7 +185,7 @@ async def test_a_client_that_does_not_read_is_not_read_from(service: Service) ->
 
 @pytest.mark.parametrize("kind", [LINES, ARRAY])
 async def test_a_client_that_goes_ends_the_work(service: Service, monkeypatch: pytest.MonkeyPatch, kind: bytes) -> None:
-    monkeypatch.setattr(batch_lane, "SLICE_S", 0.0)  # a turn for each step: a fast machine would be through before the client goes
+    monkeypatch.setattr(batch_lane, "SLICE_S", 0.0)  # or a fast machine is through before the client goes
     front, transport = in_memory(service)
     body = b"[" + b",".join([SPANIARD] * MOST_PINGS) + b"]" if kind == ARRAY else (SPANIARD + b"\n") * 100_000
     front.data_received(batch(body, kind))
