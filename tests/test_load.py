@@ -249,7 +249,7 @@ def test_a_report_of_a_good_run(floor: Floor) -> None:
     report = run(Plan(floor.target, **QUICK), seen.append, kept.append)
     assert report.errors_total == 0
     assert report.counts.planned == report.counts.answered == 250
-    assert 0 < report.counts.in_time <= 200  # how many depends on what else the machine does
+    assert report.counts.in_time >= 195
     assert report.rates.offered_per_s == pytest.approx(500)
     assert report.answered.keys() == {"resolve", "decisions"}
     assert report.statuses == {"200": 250}

@@ -408,7 +408,7 @@ def test_a_permission_by_another_key_or_for_less_is_none(
 
 
 async def test_a_version_is_remembered_when_it_is_served_not_when_refused(city: Path, tmp_path: Path, key: Path) -> None:
-    """A canary of the service refuses the second version; the first, and a third, must still be possible."""
+    """A canary of the service refuses the second version, which is not remembered before it lets it pass."""
     file, state, canaries = sign(write(tmp_path / "p.toml", 1), key), tmp_path / "state", tmp_path / "canaries.toml"
     canaries.write_text('[[canary]]\nip = "84.0.1.1"\nregion = "CU"\n')
     options = ("--policy", str(file), "--policy-public-keys", public(key), "--policy-state", str(state))

@@ -31,8 +31,7 @@ def surround(handler: Answering, state: ServiceState, pressure: Pressure) -> Ans
     def admit(request: web.BaseRequest) -> None:
         """Refuse what is not to get to a route. Raises ProblemError, HTTPNotFound."""
         try:
-            if pressure.reason is not None:
-                check_pressure(request, pressure)
+            check_pressure(request, pressure)
             if not cast("Connection", request.protocol).is_vetted:
                 check(request)
             check_key(request, state.access)

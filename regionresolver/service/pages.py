@@ -15,7 +15,6 @@ it is one file in memory without a name, mapped by every process.
 import mmap
 import os
 import time
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from functools import partial
@@ -119,7 +118,9 @@ class WorkerPage:
 
     def observe(self, metric: Metric, seconds: float, *values: str) -> None:
         """Count a duration in a histogram."""
-        first = self._place(metric, values)
+        self._observe_at(self._place(metric, values), metric, seconds)
+
+    def _observe_at(self, first: int, metric: Metric, seconds: float) -> None:
         self._metrics[first + metric.bucket(seconds)] += 1
         self._metrics[first + metric.cell_words - 1] += max(0, round(seconds * metric.words_per_unit))
 
@@ -131,10 +132,8 @@ class WorkerPage:
             places = self._place(metrics.REQUESTS, of_request), self._place(metrics.DURATION, of_duration)
             if (metrics.REQUESTS, of_request) in self._places:
                 self._answers[method, route, status] = places
-        words, (request, duration) = self._metrics, places
-        words[request] += 1
-        words[duration + bisect_left(metrics.EDGES_S, seconds)] += 1
-        words[duration + len(metrics.EDGES_S) + 1] += max(0, round(seconds * metrics.DURATION.words_per_unit))
+        self._metrics[places[0]] += 1
+        self._observe_at(places[1], metrics.DURATION, seconds)
 
     def cell(self, metric: Metric, *values: str) -> memoryview:
         """Give the words of one series."""

@@ -57,7 +57,7 @@ from regionresolver.resolver.documents import decision_document
 from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import logs, metrics
 from regionresolver.service.batch_lane import BatchExchange, BatchHead
-from regionresolver.service.connection import FRESH_S, LINGER_S, Connection, problem_bytes
+from regionresolver.service.connection import FRESH_S, HEAD_END, LINGER_S, Connection, problem_bytes
 from regionresolver.service.counting import count_refusal
 from regionresolver.service.handlers import resolve_document
 from regionresolver.service.overload import Pressure, overloaded
@@ -68,7 +68,6 @@ from regionresolver.settings import Settings
 
 _BEGINNING_BYTES: Final = 32  # more than the longest line that tells a spared request
 HELD_BYTES_MAX: Final = 64 * 1024
-_HEAD_END: Final = b"\r\n\r\n"
 TICK_S: Final = 1.0
 SELF_TEST_S: Final = 5.0
 
@@ -353,7 +352,7 @@ class Front(LaneConnection, asyncio.Protocol):
         if self._fronts.pressure.refuses(rest[:_BEGINNING_BYTES]):
             self._refuse(rest, size)
             return
-        if not rest.endswith(_HEAD_END, 0, size) or len(rest) < size:  # aiohttp lets a transport go on when it reads a body
+        if not rest.endswith(HEAD_END, 0, size) or len(rest) < size:  # aiohttp lets a transport go on when it reads a body
             self.leave_to_transport()
         self._go_to(Place.SLOW_REQUEST)
         self._is_answered = False
