@@ -76,9 +76,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
         (), description="Network whose X-Forwarded-For and Forwarded headers count."
     )
-    tls_certificate: Path | None = Field(
-        None, description="Certificate chain (PEM) to speak TLS with, on TCP. None: plain HTTP."
-    )
+    tls_certificate: Path | None = Field(None, description="Certificate chain (PEM) to speak TLS with, on TCP. None: plain HTTP.")
     tls_key: Path | None = Field(None, description="Key (PEM) of the certificate, where it is in a file of its own.")
     admin_host: str = Field("127.0.0.1", min_length=1, description="Address or name of the admin listener.")
     admin_port: int | None = Field(

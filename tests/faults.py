@@ -134,7 +134,6 @@ class Checked(Load):
             self.wrong += not self.right(answer)
         return b"connection: close" not in head.lower()
 
-
     def p99_ms(self) -> float:
         """The 99th percentile of the latencies since it was asked last."""
         found, self.latencies_s = sorted(self.latencies_s), []

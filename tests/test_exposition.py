@@ -119,7 +119,7 @@ async def test_overrides_are_told_by_id_and_owner_and_never_by_prefix(tmp_path: 
     catalogue = tmp_path / "catalogue.toml"
     catalogue.write_text(
         '[[networks]]\nid = "lab"\nnetwork = "203.0.113.0/24"\nregion = "UA-43"\nowner = "field test"\n'
-            'reason = "a lab"\nexpires = "never"\n',
+        'reason = "a lab"\nexpires = "never"\n',
         encoding="utf-8",
     )
     with Resolver.open(db=city_database(tmp_path / "city.mmdb"), catalogue=catalogue) as opened:

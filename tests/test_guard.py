@@ -127,7 +127,7 @@ AFTER = b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n"
 )
 async def test_a_trailer_is_never_the_next_request_s_header(resolver: Resolver, end: bytes, *, lane: bool) -> None:
     """Behind a proxy the next request may be another client's; aiohttp 3.14.5 takes the trailer for one of its headers."""
-    raw = CHUNKED + b"13\r\n{\"serving\":\"36801\"}\r\n" + end
+    raw = CHUNKED + b'13\r\n{"serving":"36801"}\r\n' + end
     plain = CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"
     async with running(resolver, Settings(port=0, lane=lane)) as service:
         for pieces in (
@@ -142,7 +142,7 @@ async def test_a_trailer_is_never_the_next_request_s_header(resolver: Resolver, 
 
 @LANES
 async def test_plain_chunks_keep_their_connection(resolver: Resolver, *, lane: bool) -> None:
-    raw = CHUNKED + b"13\r\n{\"serving\":\"36801\"}\r\n0\r\n\r\n"
+    raw = CHUNKED + b'13\r\n{"serving":"36801"}\r\n0\r\n\r\n'
     async with running(resolver, Settings(port=0, lane=lane)) as service:
         reader, writer = await asyncio.open_connection(LOOPBACK, service.port)
         for _ in range(3):

@@ -207,9 +207,7 @@ def test_the_guard_finds_nothing_in_what_is_vetted() -> None:
 
 # --- both ways
 
-_CHANGING = re.compile(
-    rb"(?<=Date: )[^\r]+|(?<=X-Request-Id: )[0-9a-f]{32}(?=\r)|(?<=\"request_id\":\")[0-9a-f]{32}(?=\")"
-)
+_CHANGING = re.compile(rb"(?<=Date: )[^\r]+|(?<=X-Request-Id: )[0-9a-f]{32}(?=\r)|(?<=\"request_id\":\")[0-9a-f]{32}(?=\")")
 
 PINGS = [
     b'{"ip":"84.0.1.1"}', b'{"ip":"62.0.1.1","serving":"25001"}', b'{"ip":"10.0.0.1"}', b'{"ip":"93.0.0.1"}',
@@ -350,6 +348,7 @@ owner = "activation@example.com"
 reason = "ticket 18"
 expires = 2020-01-01
 """
+
 
 async def test_overrides_hold_in_the_lane_and_are_counted(tmp_path: Path) -> None:
     (tmp_path / "catalogue.toml").write_text(OVERRIDES)
@@ -539,10 +538,7 @@ async def test_a_connection_comes_back_after_an_odd_request(service: Service) ->
 
 
 async def test_a_connection_whose_framing_is_not_plain_stays_with_aiohttp(service: Service) -> None:
-    chunked = (
-        b"POST /v1/decisions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b'f\r\n{"sim":"36801"}\r\n0\r\n\r\n'
-    )
+    chunked = b'POST /v1/decisions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nf\r\n{"sim":"36801"}\r\n0\r\n\r\n'
     reader, writer = await connect(service)
     for request in (GET, chunked, GET, POST):
         writer.write(request)

@@ -15,9 +15,7 @@ from regionresolver.settings import Settings
 from tests.http_service import LOOPBACK, Service, running
 from tests.test_lane import GET, ID, LAST, ODD, POST, unchanging, until
 
-BATCH = (
-    b"POST /v1/decisions/batch HTTP/1.1\r\nHost: a\r\n" + ID + b"Content-Length: 21\r\n\r\n" + b'[{"serving":"36801"}]'
-)
+BATCH = b"POST /v1/decisions/batch HTTP/1.1\r\nHost: a\r\n" + ID + b"Content-Length: 21\r\n\r\n" + b'[{"serving":"36801"}]'
 FOREIGN = b"POST /v1/decisions HTTP/1.1\r\nHost: a\r\n" + ID + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
 
 Run = Callable[[Callable[[Service], Awaitable[None]]], None]

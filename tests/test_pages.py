@@ -198,8 +198,7 @@ def test_another_policy_goes_on_counting_under_the_names_of_the_one_before(resol
 
     def counts() -> dict[str, int]:
         return {
-            name[0]: count
-            for name, count in zip(pages.names.all(metrics.RULES), pages.sums(metrics.RULE_DECISIONS), strict=True)
+            name[0]: count for name, count in zip(pages.names.all(metrics.RULES), pages.sums(metrics.RULE_DECISIONS), strict=True)
         }
 
     before = counts()

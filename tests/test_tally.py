@@ -143,9 +143,7 @@ def test_every_part_of_a_decision_is_counted_as_the_answer_says_it(counted: Reso
     assert dict(zip(metrics.CONFLICTS.labels[0].values, words.conflicts, strict=True)) == {
         name: conflicts[name] for name in metrics.CONFLICTS.labels[0].values  # type: ignore[index]
     }  # fmt: skip
-    regions = Counter(
-        (answer.region if answer.region in {None, "CU", "ES"} else "(other)", answer.effect) for answer in answers
-    )
+    regions = Counter((answer.region if answer.region in {None, "CU", "ES"} else "(other)", answer.effect) for answer in answers)
     assert list(words.regions) == [
         regions[region, effect] for region in ("(other)", None, "CU", "ES") for effect in metrics.EFFECTS
     ]

@@ -27,7 +27,9 @@ def vectors(*, smuggler_every: int = 1) -> list[bytes]:
         found = [raw.replace(hole, content) for raw in found]
     fast = found
     for old, new in {
-        b"GET / ": b"GET /v1/resolve?ip=84.0.1.1 ", b"POST / ": b"POST /v1/decisions ", b"POST /?cb=1 ": b"POST /v1/decisions ",
+        b"GET / ": b"GET /v1/resolve?ip=84.0.1.1 ",
+        b"POST / ": b"POST /v1/decisions ",
+        b"POST /?cb=1 ": b"POST /v1/decisions ",
     }.items():
         fast = [raw.replace(old, new) for raw in fast]
     return list(dict.fromkeys([*found, *fast]))

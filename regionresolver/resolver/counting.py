@@ -43,9 +43,7 @@ class DecisionCounters:
     rule_place: Callable[[str | None], int]
     override_place: Callable[[Override], int]
 
-    def take(
-        self, tally: Tally, codes: tuple[str | None, ...], rules: tuple[str, ...], overrides: OverrideTable | None
-    ) -> None:
+    def take(self, tally: Tally, codes: tuple[str | None, ...], rules: tuple[str, ...], overrides: OverrideTable | None) -> None:
         """Let a generation count here: its region codes by their ids, its rules by their positions, its overrides."""
         tally.count_in(
             Counters(self.totals),

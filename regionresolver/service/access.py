@@ -157,9 +157,7 @@ class Access:
             rate = None if key.rate_per_s is None else key.rate_per_s / self.workers
             burst = max(1.0, (key.burst or max(1.0, key.rate_per_s or 1.0)) / self.workers)
             rows.append((None if key.expires_at is None else int(key.expires_at.timestamp() * 1e6), rate, burst))
-        by_id = {
-            key.id.encode(): (number, bytes.fromhex(key.salt), bytes.fromhex(key.sha256)) for number, key in enumerate(keys)
-        }
+        by_id = {key.id.encode(): (number, bytes.fromhex(key.salt), bytes.fromhex(key.sha256)) for number, key in enumerate(keys)}
 
         def row_of(value: bytes) -> int:
             found = _BEARER.fullmatch(value)
@@ -176,9 +174,7 @@ class Access:
         """Let a request in whose Authorization headers these are. Raises ProblemError."""
         if not values:
             self._refuse("required")
-            raise ProblemError(
-                AUTHORIZATION_REQUIRED, "this path needs an API key", headers={"WWW-Authenticate": _CHALLENGE}
-            )
+            raise ProblemError(AUTHORIZATION_REQUIRED, "this path needs an API key", headers={"WWW-Authenticate": _CHALLENGE})
         row = self.ring.row_of(values[0].encode("utf-8", "surrogateescape")) if len(values) == 1 else UNKNOWN
         if row == UNKNOWN or self.ring.is_expired(row, at_us):
             self._refuse("invalid")

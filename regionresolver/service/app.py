@@ -4,7 +4,6 @@ from aiohttp import web
 
 from regionresolver.resolver import Resolver
 from regionresolver.service import authz, batch, breaker, docs_page, exposition, handlers, health, logs, pings
-from regionresolver.service.overload import PRESSURE, Pressure
 from regionresolver.service.pages import WorkerPage
 from regionresolver.service.state import STATE, Generation, ServiceState
 from regionresolver.settings import Settings
@@ -36,7 +35,6 @@ def make_app(resolver: Resolver, settings: Settings, page: WorkerPage) -> web.Ap
     """Make a worker's application over an open resolver, which stays the caller's to close."""
     app = web.Application(client_max_size=settings.body_limit_bytes)
     app[STATE] = ServiceState(Generation.of(resolver), settings, page)
-    app[PRESSURE] = Pressure(settings, page)
     app.add_routes(ROUTES)
     app.cleanup_ctx.append(breaker.watch)
     logs.guard_aiohttp_log()

@@ -19,9 +19,10 @@ from regionresolver.errors import PingError
 from regionresolver.model import Effect
 from regionresolver.resolver import Decision
 from regionresolver.service import logs
+from regionresolver.service.asked import asked
 from regionresolver.service.client_address import client_address, is_trusted
 from regionresolver.service.problems import INTERNAL, ProblemError
-from regionresolver.service.state import STATE, ServiceState
+from regionresolver.service.state import ServiceState
 
 PATH = "/v1/authz"
 BELOW = PATH + r"/{original:[\s\S]*}"  # also over an escaped line feed
@@ -50,13 +51,13 @@ _log = logging.getLogger("regionresolver.service")
 async def authorize(request: web.Request) -> web.Response:
     """Answer `/v1/authz`."""
     try:
-        decision = _decided(request, request.app[STATE])
+        decision = _decided(request, asked(request).state)
     except PingError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever fails, the proxy has to be told that it was not the client
         logs.event(_log, logging.ERROR, "unexpected_error", error)
         raise ProblemError(FAULT, "the fault is logged under this request_id or its digest") from None
-    request.app[STATE].record(decision)
+    asked(request).state.record(decision)
     return web.Response(status=_STATUSES[decision.effect], headers=decision_headers(decision))
 
 

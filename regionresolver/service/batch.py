@@ -15,11 +15,11 @@ from typing import Any
 
 from aiohttp import HttpVersion11, web
 
-from regionresolver.service import pings, request_id
+from regionresolver.service import pings
 from regionresolver.service.answering import finish_head
+from regionresolver.service.asked import asked
 from regionresolver.service.batch_answers import HELD_BYTES, SEND_BYTES, SLICE_S, Batch
 from regionresolver.service.problems import ProblemError, close_after, problem_of, stream_overdue
-from regionresolver.service.state import STATE
 
 NDJSON = "application/x-ndjson"
 
@@ -28,11 +28,11 @@ async def decide_batch(request: web.Request) -> web.StreamResponse:
     """Answer a JSON array or a stream of lines, as its Content-Type says."""
     is_stream = pings.check_type(request, NDJSON) == NDJSON
     batch = Batch(
-        request.app[STATE],
+        asked(request).state,
         minimal=pings.prefers_minimal(request),
         explain=pings.explain(request),
         strict=pings.strict(request),
-        identity=request.get(request_id.IDENTITY) or "",
+        identity=asked(request).identity,
     )
     answer = Answer(request, NDJSON if is_stream else pings.JSON, 0 if is_stream else HELD_BYTES, minimal=batch.minimal)
     try:
@@ -55,7 +55,7 @@ class Answer:
         self._request = request
         self._response = web.StreamResponse(headers={"Preference-Applied": "return=minimal"} if minimal else None)
         self._response.content_type = content_type
-        self._timeout_s = request.app[STATE].settings.body_timeout_s
+        self._timeout_s = asked(request).state.settings.body_timeout_s
         self._most_bytes = max(held_bytes, SEND_BYTES)
         self._parts: list[bytes] = []
         self._size_bytes = 0
@@ -88,7 +88,7 @@ class Answer:
             self._most_bytes = SEND_BYTES
             if self._request.version < HttpVersion11 and self._response.content_length is None:
                 close_after(self._response)  # which is how such a client sees the end
-            finish_head(self._request, self._response, self._request.app[STATE])
+            finish_head(asked(self._request), self._response)
             await self._response.prepare(self._request)
         for block in self._blocks():
             await self._patiently(self._response.write(block))

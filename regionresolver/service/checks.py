@@ -3,7 +3,6 @@
 Called by the supervisor at the start, and by the builder of every later generation, there with the one that is served.
 """
 
-
 from regionresolver.errors import GenerationError
 from regionresolver.resolver import Resolver, now
 from regionresolver.resolver.canaries import ask_canaries

@@ -14,16 +14,14 @@ behind another request.
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Coroutine
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from aiohttp import StreamReader, hdrs, web
-from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import BadHttpMessage, BadHttpMethod, LineTooLong
-from multidict import CIMultiDict
 
 from regionresolver.service import logs, request_id
+from regionresolver.service.answers import SERVER_NAME
 from regionresolver.service.counting import count_answer, count_refusal
 from regionresolver.service.pages import WorkerPage
 from regionresolver.service.problems import (
@@ -38,8 +36,6 @@ from regionresolver.service.problems import (
     head_overdue,
 )
 from regionresolver.settings import Settings
-
-SERVER_NAME = "regionresolver"
 
 # Long enough to let a client that is still sending read the refusal before a reset, short enough for slow senders.
 LINGER_S = 1.0
@@ -82,6 +78,7 @@ class Connection(web.RequestHandler):
         "_heads_read",
         "_held",
         "_is_between",
+        "_is_stopped",
         "_last_body",
         "_last_is_chunked",
         "_line",
@@ -122,6 +119,7 @@ class Connection(web.RequestHandler):
         self._held = b""
         self._line = b""
         self._is_between = True
+        self._is_stopped = False
         self._last_body: StreamReader | None = None
         self._last_is_chunked = False
         self._tail = b""
@@ -144,6 +142,15 @@ class Connection(web.RequestHandler):
         self._stop_deadline()
         self._owner = None
         super().connection_lost(exc)
+
+    def take_whole(self, request: bytes) -> None:
+        """Take one whole request that the owner has vetted, with nothing in hand and nothing behind it.
+
+        What `data_received` finds out of bytes that are anything is known of these.
+        """
+        self.is_vetted = True
+        self._line, self._is_between, self._last_body = request, True, None
+        super().data_received(request)
 
     def data_received(self, data: bytes) -> None:
         """Note that a head has begun, unless these bytes belong to the request in hand, and how long it has become."""
@@ -172,6 +179,17 @@ class Connection(web.RequestHandler):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(HEAD_TOO_LARGE)
+
+    def pause_reading(self) -> None:
+        """Stop reading: more of a body is here than anybody has read."""
+        self._is_stopped = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Read on, if reading was stopped: aiohttp asks for it whenever some of a body is read."""
+        if self._is_stopped:
+            self._is_stopped = False
+            super().resume_reading(resume_parser)
 
     def _note_bodies(self, count: int, *, chunks_open: bool) -> None:
         """Take note that aiohttp has parsed so many messages, and of what became of a body that was `chunks_open`.
@@ -331,35 +349,6 @@ class CompletionLog(logs.AccessLog):
     def enabled(self) -> bool:
         """Ask to be called always."""
         return True
-
-
-class Http11Writer(StreamWriter):
-    """A writer of answers that are HTTP/1.1 always: aiohttp repeats the version of the request, be it HTTP/9.9."""
-
-    _is_last = False
-
-    def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> Coroutine[Any, Any, None]:
-        """Write the head of an answer under our own version (RFC 9110, section 2.5)."""
-        self._is_last = headers.get(hdrs.CONNECTION) == "close"
-        return super().write_headers("HTTP/1.1 " + status_line.partition(" ")[2], headers)
-
-    def write_eof(self, chunk: bytes = b"") -> Coroutine[Any, Any, None]:
-        """End the answer, and our side of the connection where it is the last and its request still comes."""
-        return self._write_last(chunk) if self._is_last else super().write_eof(chunk)
-
-    async def _write_last(self, chunk: bytes) -> None:
-        await super().write_eof(chunk)
-        if isinstance(self.protocol, Connection):
-            self.protocol.end_writing()
-
-
-def answer_in_http11(factory: Callable[..., web.BaseRequest]) -> Callable[..., web.BaseRequest]:
-    """Wrap a server's `request_factory` so that the answers to its requests are HTTP/1.1."""
-
-    def make(message: Any, payload: Any, protocol: web.RequestHandler, writer: StreamWriter, task: Any) -> web.BaseRequest:
-        return factory(message, payload, protocol, Http11Writer(protocol, writer.loop), task)
-
-    return make
 
 
 def is_last(request: web.BaseRequest) -> bool:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from aiohttp import web
 
 from regionresolver.service import metrics
+from regionresolver.service.asked import asked
 from regionresolver.service.decision_log import Counts
-from regionresolver.service.logs import route_of
 from regionresolver.service.pages import WorkerPage
 
 _NO_ROUTE = (metrics.OTHERS, metrics.OTHERS)
@@ -20,9 +20,7 @@ def learn_routes(page: WorkerPage, app: web.Application) -> None:
 
 def count_answer(page: WorkerPage, request: web.BaseRequest, status: int, seconds: float) -> None:
     """Count an answer that is wholly written."""
-    template = route_of(request)
-    method, route = _NO_ROUTE if template is None else (request.method, template)
-    page.count_answer(method, route, status, seconds)
+    page.count_answer(asked(request).route or _NO_ROUTE, status, seconds)
 
 
 def count_refusal(page: WorkerPage | None, status: int) -> None:

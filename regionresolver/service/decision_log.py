@@ -302,9 +302,7 @@ class LogWriter:
         settings = self.settings
         there = segments(directory, self._chain_number)[:-1]
         sizes = [path.stat().st_size for path in there]
-        while there and (
-            len(there) >= settings.decision_log_keep_segments or sum(sizes) > settings.decision_log_keep_bytes
-        ):
+        while there and (len(there) >= settings.decision_log_keep_segments or sum(sizes) > settings.decision_log_keep_bytes):
             there.pop(0).unlink(missing_ok=True)
             sizes.pop(0)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
+from regionresolver.service.asked import asked
 from regionresolver.service.handlers import DOCUMENT_CACHE_CONTROL, is_current
 
 _SHIPPED = resources.files("regionresolver.data")
@@ -42,7 +43,7 @@ async def show_page(request: web.Request) -> web.Response:
 
 async def show_file(request: web.Request) -> web.Response:
     """Answer `/docs/{file}`: a file that the page is made of. Raises HTTPNotFound for any other name."""
-    name = request.match_info["file"]
+    name = asked(request).variable("file")
     if name not in _TYPES:
         raise web.HTTPNotFound
     return await _file(request, f"swagger-ui/{name}", _TYPES[name])

@@ -17,9 +17,9 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from regionresolver.resolver import now
+from regionresolver.service.asked import asked
 from regionresolver.service.metrics import PREFIX, TABLE, Kind, Metric
 from regionresolver.service.pages import State
-from regionresolver.service.state import STATE, ServiceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
 
     from regionresolver.service.pages import WorkerPage
+    from regionresolver.service.state import ServiceState
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
@@ -41,7 +42,7 @@ async def show(request: web.Request) -> web.Response:
     """Answer `/metrics`."""
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Exposed(request.app[STATE]))
+    registry.register(Exposed(asked(request).state))
     return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
 

@@ -18,9 +18,11 @@ from regionresolver.resolver.documents import Explain, decision_document, ping_a
 from regionresolver.resolver.pings import Fields
 from regionresolver.resolver.wire import RecordDocument, RecordMembers, ResolutionDocument
 from regionresolver.service import pings
+from regionresolver.service.answers import JsonAnswer
+from regionresolver.service.asked import asked
 from regionresolver.service.client_address import client_address
 from regionresolver.service.records import record_documents
-from regionresolver.service.state import STATE, StandingDocument
+from regionresolver.service.state import StandingDocument
 
 # The data behind one address changes with a generation only; five minutes of staleness are in the contract.
 ADDRESS_CACHE_CONTROL = "private, max-age=300"
@@ -29,9 +31,9 @@ DOCUMENT_CACHE_CONTROL = "no-cache"
 _ETAGS = re.compile(r'"[^"]*"')
 
 
-async def decide(request: web.Request) -> web.Response:
+async def decide(request: web.Request) -> web.StreamResponse:
     """Answer `POST /v1/decisions`: one ping, its region and the decision."""
-    state = request.app[STATE]
+    state = asked(request).state
     explain, strict = pings.explain(request), pings.strict(request)
     ping = await pings.read_ping(request, state.settings.body_limit_bytes, state.settings.body_timeout_s)
     decision = decided(state.resolver, ping, strict=strict)
@@ -46,9 +48,9 @@ def decided(resolver: Resolver, ping: Mapping[str, object], *, strict: bool) -> 
     return resolver.decide(**arguments, strict=strict)
 
 
-async def resolve_ping(request: web.Request) -> web.Response:
+async def resolve_ping(request: web.Request) -> web.StreamResponse:
     """Answer `POST /v1/resolve`: the region of one ping, without the policy."""
-    state = request.app[STATE]
+    state = asked(request).state
     explain, strict, include = pings.explain(request), pings.strict(request), pings.include_record(request)
     ping = await pings.read_ping(request, state.settings.body_limit_bytes, state.settings.body_timeout_s)
     arguments: dict[str, Any] = signal_arguments(ping)
@@ -60,20 +62,20 @@ async def resolve_ping(request: web.Request) -> web.Response:
     return _json(resolve_document(resolution, explanation, records, id_))
 
 
-async def resolve_query(request: web.Request) -> web.Response:
+async def resolve_query(request: web.Request) -> web.StreamResponse:
     """Answer `GET /v1/resolve?ip=&serving=&sim=`: the region of the signals in the query, which are texts always."""
-    state = request.app[STATE]
+    state = asked(request).state
     explain, strict, include = pings.explain(request), pings.strict(request), pings.include_record(request)
     ip, serving, sim = (pings.signal(request, name) for name in ("ip", "serving", "sim"))
     found = _resolved(state.resolver, explain, ip=ip, serving=serving, sim=sim, strict=strict)
     return _json(resolve_document(*found, _records(state.resolver, ip) if include else None))
 
 
-async def resolve_address(request: web.Request) -> web.Response:
+async def resolve_address(request: web.Request) -> web.StreamResponse:
     """Answer `GET /v1/resolve/{ip}`: the region of one address; an invalid one is refused, for it is the resource."""
-    state = request.app[STATE]
+    state = asked(request).state
     explain, include = pings.explain(request), pings.include_record(request)
-    ip = request.match_info["ip"]
+    ip = asked(request).variable("ip")
     found = _resolved(state.resolver, explain, ip=ip, strict=True)
     caching = {"ETag": state.data_etag, "Cache-Control": ADDRESS_CACHE_CONTROL}
     if is_current(request, state.data_etag):
@@ -81,9 +83,9 @@ async def resolve_address(request: web.Request) -> web.Response:
     return _json(resolve_document(*found, _records(state.resolver, ip) if include else None), caching)
 
 
-async def resolve_caller(request: web.Request) -> web.Response:
+async def resolve_caller(request: web.Request) -> web.StreamResponse:
     """Answer `GET /v1/resolve/me`: the region of whoever asks, seen through the trusted proxies."""
-    state = request.app[STATE]
+    state = asked(request).state
     explain, include = pings.explain(request), pings.include_record(request)
     forwarded_for, forwarded = (request.headers.getall(name, []) for name in ("X-Forwarded-For", "Forwarded"))
     ip = str(client_address(request.remote, forwarded_for, forwarded, state.settings.trusted_proxies))
@@ -91,14 +93,14 @@ async def resolve_caller(request: web.Request) -> web.Response:
     return _json(resolve_document(*found, _records(state.resolver, ip) if include else None))
 
 
-async def show_policy(request: web.Request) -> web.Response:
+async def show_policy(request: web.Request) -> web.StreamResponse:
     """Answer `/v1/policy`: the active policy, expanded."""
-    return _standing(request, request.app[STATE].policy)
+    return _standing(request, asked(request).state.policy)
 
 
-async def show_metadata(request: web.Request) -> web.Response:
+async def show_metadata(request: web.Request) -> web.StreamResponse:
     """Answer `/v1/metadata`: what the answers were made from."""
-    return _standing(request, request.app[STATE].metadata)
+    return _standing(request, asked(request).state.metadata)
 
 
 def _resolved(resolver: Resolver, explain: Explain, **arguments: Any) -> tuple[Resolution, Explanation | None]:
@@ -128,11 +130,11 @@ def _records(resolver: Resolver, ip: object) -> list[RecordDocument]:
         return []
 
 
-def _standing(request: web.Request, document: StandingDocument) -> web.Response:
+def _standing(request: web.Request, document: StandingDocument) -> web.StreamResponse:
     caching = {"ETag": document.etag, "Cache-Control": DOCUMENT_CACHE_CONTROL}
     if is_current(request, document.etag):
         return web.Response(status=304, headers=caching)
-    return web.Response(body=document.body, headers=caching, content_type="application/json")
+    return JsonAnswer(document.body, caching)
 
 
 def is_current(request: web.Request, etag: str) -> bool:
@@ -143,5 +145,5 @@ def is_current(request: web.Request, etag: str) -> bool:
     return known.strip(" \t") == "*" or etag in _ETAGS.findall(known)
 
 
-def _json(document: Mapping[str, object], headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=orjson.dumps(document), headers=headers, content_type="application/json")
+def _json(document: Mapping[str, object], headers: dict[str, str] | None = None) -> JsonAnswer:
+    return JsonAnswer(orjson.dumps(document), headers)

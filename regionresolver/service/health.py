@@ -10,23 +10,24 @@ import orjson
 from aiohttp import web
 
 from regionresolver.resolver import Breaker
+from regionresolver.service.answers import JsonAnswer
+from regionresolver.service.asked import asked
 from regionresolver.service.checks import too_old
-from regionresolver.service.overload import PRESSURE, Pressure
 from regionresolver.service.problems import DRAINING, NOT_READY, ProblemError
-from regionresolver.service.state import STATE, ServiceState
+from regionresolver.service.state import ServiceState
 
 RETRY_AFTER_S = 5
 
 
-async def live(request: web.Request) -> web.Response:
+async def live(request: web.Request) -> JsonAnswer:
     """Answer `/livez` and `/healthz`."""
-    return _json({"status": "ok", "worker": request.app[STATE].worker})
+    return _json({"status": "ok", "worker": asked(request).state.worker})
 
 
-async def ready(request: web.Request) -> web.Response:
+async def ready(request: web.Request) -> JsonAnswer:
     """Answer `/readyz`."""
-    state = request.app[STATE]
-    checks = checks_of(state, request.app[PRESSURE])
+    state = asked(request).state
+    checks = checks_of(state)
     if all(check["ok"] for check in checks.values()):
         warnings = list(warnings_of(state))
         return _json({"status": "ready", "worker": state.worker, "checks": checks, "lane": state.lane(), "warnings": warnings})
@@ -35,19 +36,19 @@ async def ready(request: web.Request) -> web.Response:
     raise ProblemError(kind, kind.title, headers={"Retry-After": str(RETRY_AFTER_S)}, extra=extra)
 
 
-async def show_version(request: web.Request) -> web.Response:
+async def show_version(request: web.Request) -> JsonAnswer:
     """Answer `/version`."""
-    return _json({"name": "regionresolver", "version": request.app[STATE].version})
+    return _json({"name": "regionresolver", "version": asked(request).state.version})
 
 
-def checks_of(state: ServiceState, pressure: Pressure) -> dict[str, dict[str, object]]:
+def checks_of(state: ServiceState) -> dict[str, dict[str, object]]:
     """Give every readiness check by name. Data and policy are loaded before the service listens, and stay.
 
     A breaker that has tripped leaves the instance ready: another instance would answer no better.
     """
     resolver = state.resolver
     return {
-        "overload": {"ok": pressure.reason is None, "why": pressure.reason},
+        "overload": {"ok": state.pressure.reason is None, "why": state.pressure.reason},
         "data": {"ok": True, "digest": state.data_digest},
         "policy": {
             "ok": True,
@@ -89,5 +90,5 @@ def _breaker(breaker: Breaker) -> dict[str, object]:
     }
 
 
-def _json(document: dict[str, object]) -> web.Response:
-    return web.Response(body=orjson.dumps(document), content_type="application/json")
+def _json(document: dict[str, object]) -> JsonAnswer:
+    return JsonAnswer(orjson.dumps(document))

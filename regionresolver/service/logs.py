@@ -24,13 +24,11 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 
-from regionresolver.service.request_id import HEADER, IDENTITY, LOGGED_IDENTITY, loggable
+from regionresolver.service.asked import asked
+from regionresolver.service.request_id import HEADER, loggable
 
 request_id_var: ContextVar[str | None] = ContextVar("request_id", default=None)
 trace_id_var: ContextVar[str | None] = ContextVar("trace_id", default=None)
-
-UNROUTED = web.RequestKey("unrouted", bool)
-"""Set on a request that was refused before it was known what it asks for."""
 
 OURS = "regionresolver"
 ACCESS = "regionresolver.access"
@@ -159,14 +157,6 @@ class AiohttpScrubber(logging.Filter):
         return True
 
 
-def route_of(request: web.BaseRequest) -> str | None:
-    """Give the template of a request's path; None for a path that is none, and for what never was parsed or was refused."""
-    if isinstance(request, web.Request) and IDENTITY in request and UNROUTED not in request:
-        resource = request.match_info.route.resource
-        return None if resource is None else resource.canonical
-    return None
-
-
 def log_requests() -> bool:
     """Say whether requests are logged."""
     return logging.getLogger(ACCESS).isEnabledFor(logging.INFO)
@@ -208,9 +198,10 @@ class AccessLog(AbstractAccessLogger):
         """Log an answered request, if it is one of the share; `time` is in seconds."""
         if not self.takes():
             return
-        asked = {"method": request.method, "route": route_of(request)}
-        fields = {**asked, "status": response.status, "duration_ms": round(time * 1e3, 3)}
-        identity = request.get(LOGGED_IDENTITY) or response.headers.get(HEADER)  # without the first it is one of our own
+        taken = asked(request)
+        _, template = taken.route or (None, None)
+        fields = {"method": taken.method, "route": template, "status": response.status, "duration_ms": round(time * 1e3, 3)}
+        identity = taken.logged_identity or response.headers.get(HEADER)  # without the first nothing could be parsed
         self.logger.info("request", extra={"fields": fields | {"request_id": identity}})
 
     @property

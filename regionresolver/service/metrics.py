@@ -180,9 +180,7 @@ def counter(
 ) -> Metric:
     """Define what only grows; `told_at_zero` false leaves out series that never were counted."""
     per_unit = NANOSECONDS if seconds else 1
-    return TABLE.add(
-        Metric(name, Kind.COUNTER, says, advice, named, labels, words_per_unit=per_unit, told_at_zero=told_at_zero)
-    )
+    return TABLE.add(Metric(name, Kind.COUNTER, says, advice, named, labels, words_per_unit=per_unit, told_at_zero=told_at_zero))
 
 
 def gauge(name: str, says: str, advice: str, *labels: OneOf, of_processes: str = "sum", seconds: bool = False) -> Metric:
@@ -191,15 +189,11 @@ def gauge(name: str, says: str, advice: str, *labels: OneOf, of_processes: str =
     return TABLE.add(Metric(name, Kind.GAUGE, says, advice, None, labels, words_per_unit=per_unit, by_worker=of_processes))
 
 
-def histogram(
-    name: str, says: str, advice: str, edges_s: Iterable[float], *labels: OneOf, named: Named | None = None
-) -> Metric:
+def histogram(name: str, says: str, advice: str, edges_s: Iterable[float], *labels: OneOf, named: Named | None = None) -> Metric:
     """Define a distribution of seconds over the upper edges of buckets; series without an observation are left out."""
     edges = tuple(edges_s)
     return TABLE.add(
-        Metric(
-            name, Kind.HISTOGRAM, says, advice, named, labels, words_per_unit=NANOSECONDS, edges_s=edges, told_at_zero=False
-        )
+        Metric(name, Kind.HISTOGRAM, says, advice, named, labels, words_per_unit=NANOSECONDS, edges_s=edges, told_at_zero=False)
     )
 
 

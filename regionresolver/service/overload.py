@@ -73,9 +73,6 @@ class Pressure:
             self.page.count(metrics.SHED, reason)
 
 
-PRESSURE = web.AppKey("pressure", Pressure)
-
-
 def overloaded() -> Problem:
     """Give the problem of a request that is refused."""
     return Problem(OVERLOADED, "the service has more to do than it can; ask again later", headers=RETRY)

@@ -71,7 +71,7 @@ class WorkerPage:
         self._words = words
         self._metrics = words[METRICS_WORD:]
         self._places: dict[tuple[Metric, tuple[str, ...]], int] = {}
-        self._answers: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._answers: dict[tuple[tuple[str, str], int], tuple[int, int]] = {}
         self.pages = pages
 
     def take(self, worker: int, restarts: int, state: State = State.STARTING) -> None:
@@ -124,14 +124,14 @@ class WorkerPage:
         self._metrics[first + metric.bucket(seconds)] += 1
         self._metrics[first + metric.cell_words - 1] += max(0, round(seconds * metric.words_per_unit))
 
-    def count_answer(self, method: str, route: str, status: int, seconds: float) -> None:
+    def count_answer(self, route: tuple[str, str], status: int, seconds: float) -> None:
         """Count an answer in `REQUESTS` and `DURATION`: what every request of the slow path pays for, so in one go."""
-        places = self._answers.get((method, route, status))
+        places = self._answers.get((route, status))
         if places is None:
-            of_request, of_duration = (method, route, str(status)), (method, route)
-            places = self._place(metrics.REQUESTS, of_request), self._place(metrics.DURATION, of_duration)
+            of_request = (*route, str(status))
+            places = self._place(metrics.REQUESTS, of_request), self._place(metrics.DURATION, route)
             if (metrics.REQUESTS, of_request) in self._places:
-                self._answers[method, route, status] = places
+                self._answers[route, status] = places
         self._metrics[places[0]] += 1
         self._observe_at(places[1], metrics.DURATION, seconds)
 
@@ -291,9 +291,7 @@ class Pages:
     def attended(self, worker: int, within_s: float) -> bool:
         """Say whether a process of this number serves, and its loop turned not longer than `within_s` ago."""
         oldest_ns = time.monotonic_ns() - int(within_s * 1e9)
-        return any(
-            page.worker == worker and page.state is State.SERVING and page.heartbeat_ns >= oldest_ns for page in self.all
-        )
+        return any(page.worker == worker and page.state is State.SERVING and page.heartbeat_ns >= oldest_ns for page in self.all)
 
     def sums(self, metric: Metric) -> Sequence[int]:
         """Give the words of a metric, summed over all pages; of a named one those of the names that there are."""

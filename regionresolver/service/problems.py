@@ -93,7 +93,6 @@ class Problem:
         return response
 
 
-
 def head_overdue(timeout_s: float) -> Problem:
     """Give the problem of a head that did not arrive in time."""
     return Problem(REQUEST_TIMEOUT, f"a head must arrive within {timeout_s:g} seconds", close=True)

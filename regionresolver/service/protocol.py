@@ -57,7 +57,7 @@ from regionresolver.resolver.documents import decision_document
 from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import logs, metrics
 from regionresolver.service.batch_lane import BatchExchange, BatchHead
-from regionresolver.service.connection import FRESH_S, HEAD_END, LINGER_S, Connection, problem_bytes
+from regionresolver.service.connection import FRESH_S, LINGER_S, Connection, problem_bytes
 from regionresolver.service.counting import count_refusal
 from regionresolver.service.handlers import resolve_document
 from regionresolver.service.overload import Pressure, overloaded
@@ -352,18 +352,22 @@ class Front(LaneConnection, asyncio.Protocol):
         if self._fronts.pressure.refuses(rest[:_BEGINNING_BYTES]):
             self._refuse(rest, size)
             return
-        if not rest.endswith(HEAD_END, 0, size) or len(rest) < size:  # aiohttp lets a transport go on when it reads a body
+        is_whole = size <= len(rest)
+        if not is_whole or size > HELD_BYTES_MAX:  # aiohttp has a say in how such a body is read
             self.leave_to_transport()
         self._go_to(Place.SLOW_REQUEST)
         self._is_answered = False
         handler = self._handler or self._make_handler()
-        handler.is_vetted = is_vetted
         self.has_asked = True
-        self._unread_bytes = max(size - len(rest), 0)
+        self._unread_bytes = 0 if is_whole else size - len(rest)
         if len(rest) > size:
             self._hold(rest[size:])
             rest = rest[:size]
-        handler.data_received(rest)
+        if is_whole and is_vetted:
+            handler.take_whole(rest)
+        else:
+            handler.is_vetted = is_vetted
+            handler.data_received(rest)
 
     def _refuse(self, rest: bytes, size: int) -> None:
         """Answer one request of `size` bytes with 503; one whose body is still to come ends the connection."""

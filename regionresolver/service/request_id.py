@@ -12,13 +12,10 @@ import random
 import re
 from collections.abc import Sequence
 
-from aiohttp import web
 from multidict import istr
 
 HEADER = istr("X-Request-Id")
 TRACEPARENT = istr("traceparent")
-IDENTITY = web.RequestKey("identity", str)
-LOGGED_IDENTITY = web.RequestKey("logged_identity", str)
 
 DIGEST_CHARACTERS = 16
 

@@ -24,10 +24,12 @@ from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import breaker, counting, logs, metrics
 from regionresolver.service.access import Access, open_access
 from regionresolver.service.answering import surround
-from regionresolver.service.connection import AdminConnection, Connection, answer_in_http11
+from regionresolver.service.app import ROUTES
+from regionresolver.service.asked import factory
+from regionresolver.service.connection import AdminConnection, Connection
 from regionresolver.service.decision_log import LogWriter
-from regionresolver.service.overload import PRESSURE
 from regionresolver.service.protocol import Front, Fronts, why_not
+from regionresolver.service.routing import Routes
 from regionresolver.service.sockets import BACKLOG
 from regionresolver.service.state import STATE, ServiceState
 from regionresolver.service.tls import Tls, open_tls
@@ -120,10 +122,10 @@ async def serving(
     if server is None:
         raise ServeError("the application did not start")
     state = app[STATE]
-    server.request_factory = answer_in_http11(server.request_factory)
-    server.request_handler = surround(server.request_handler, state, app[PRESSURE])
+    server.request_factory = factory(state, loop, settings.body_limit_bytes)
+    server.request_handler = surround(server.request_handler, Routes(ROUTES), state)
 
-    fronts = Fronts(state.resolver, server, settings, loop, app[PRESSURE])
+    fronts = Fronts(state.resolver, server, settings, loop, state.pressure)
     state.texts = fronts.lane.texts
     without_lane = await why_not(state.resolver, server, settings)
     if without_lane is not None:
@@ -157,7 +159,7 @@ async def serving(
 
     state.on_swap.append(use)
     fronts.start()
-    app[PRESSURE].start(loop)
+    state.pressure.start(loop)
 
     def connect_admin() -> AdminConnection:
         return AdminConnection(server, settings, loop, page=state.page)
@@ -175,7 +177,7 @@ async def serving(
         await _finish(server, acceptor, settings.shutdown_timeout_s)
         await runner.cleanup()
         fronts.stop()
-        app[PRESSURE].stop()
+        state.pressure.stop()
         for task in watching:
             task.cancel()
         if log is not None:

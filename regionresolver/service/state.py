@@ -14,6 +14,7 @@ from regionresolver.resolver import Decision, Resolver, now
 from regionresolver.resolver.documents import override_document
 from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import metrics
+from regionresolver.service.overload import Pressure
 from regionresolver.service.pages import WorkerPage
 from regionresolver.settings import Settings
 
@@ -72,6 +73,11 @@ class ServiceState:
     latest_reload: Mapping[str, object] | None = None
     on_swap: list[Callable[[Resolver], None]] = field(default_factory=list)
     access: "Access | None" = None
+    pressure: Pressure = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without pressure."""
+        self.pressure = Pressure(self.settings, self.page)
 
     @property
     def resolver(self) -> Resolver:

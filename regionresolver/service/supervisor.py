@@ -538,9 +538,7 @@ class Supervisor:
         self._tell_outcome(told | {"warnings": list(self.resolver.warnings)}, rollover.askers)
         self.notifier.tell("READY=1", f"STATUS=serving generation {self.resolver.generation}")
 
-    def _reload_failed(
-        self, detail: str, described: Mapping[str, object] | None = None, askers: Sequence[Asker] = ()
-    ) -> None:
+    def _reload_failed(self, detail: str, described: Mapping[str, object] | None = None, askers: Sequence[Asker] = ()) -> None:
         if self._rollover is not None:
             self._rollover.give_up(self.processes)
             askers, self._rollover = self._rollover.askers, None

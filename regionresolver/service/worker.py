@@ -85,9 +85,7 @@ class Worker:
         async with serving(app, self.settings, sockets, self.listeners.admin, self.access, self.tls) as acceptor:
             beating = loop.create_task(self._beat())
             attending = loop.create_task(self._attend_queues(acceptor))
-            hearing = _Hearing(
-                self, _End(self, state, acceptor, attending, asyncio.Event()), Successor(state, self._report)
-            )
+            hearing = _Hearing(self, _End(self, state, acceptor, attending, asyncio.Event()), Successor(state, self._report))
             loop.add_reader(self.channel, hearing.hear)
             loop.add_signal_handler(signal.SIGTERM, self._report, Report.REPLACE)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
