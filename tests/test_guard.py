@@ -112,6 +112,26 @@ async def test_a_head_may_be_cut_anywhere_behind_another_request(resolver: Resol
                 assert b'"basis":"ip"' in answered, pieces
 
 
+@LANES
+async def test_what_comes_behind_a_long_head_does_not_let_it_pass(resolver: Resolver, *, lane: bool) -> None:
+    long = HEAD + (b"X: " + b"x" * 7990 + b"\r\n") * 4
+    short = b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with running(resolver, Settings(port=0, lane=lane)) as service:
+        fronts = service.fronts
+        for turns in range(6):
+            connection = fronts.connect() if lane else Connection(fronts.server, fronts.settings, fronts.loop)
+            transport = Memory(connection)
+            connection.connection_made(transport)
+            connection.data_received(long)
+            connection.data_received(b"Y: " + b"y" * 1000 + b"\r\n\r\n")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            connection.data_received(short)
+            await asyncio.wait_for(transport.closed.wait(), 5)
+            answer = parse_answer(bytes(transport.written))
+            assert (answer.status, answer.rest) == (431, b""), turns
+
+
 CHUNKED = HEAD + b"X-Request-Id: one\r\nTransfer-Encoding: chunked\r\n\r\n"
 AFTER = b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n"
 

@@ -5,6 +5,7 @@ import base64
 import datetime as dt
 import json
 import logging
+import random
 import re
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +17,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from _fastpath.ping import keys_written
 from regionresolver import Resolver
 from regionresolver.resolver import parse_instant
 from regionresolver.service import request_id
@@ -709,6 +711,38 @@ def test_duplicate_keys_are_found(body: bytes) -> None:
 )
 def test_keys_that_only_look_doubled_are_not(body: bytes) -> None:
     assert parse_ping(body) == json.loads(body)
+
+
+def test_keys_are_counted_as_an_obvious_reader_counts_them() -> None:
+    rng = random.Random(8259)
+
+    def made(depth: int) -> object:
+        kind = rng.randrange(8 if depth else 5)
+        if kind < 3:
+            return "".join(rng.choice('":\\{}[], \tk\u00e9') for _ in range(rng.randrange(6)))
+        if kind < 5:
+            return rng.choice([None, True, 1.5, -3])
+        if kind == 5:
+            return [made(depth - 1) for _ in range(rng.randrange(4))]
+        return {made(0) if rng.random() < 0.5 else "k": made(depth - 1) for _ in range(rng.randrange(4))}
+
+    for _ in range(20_000):
+        document = made(4)
+        pairs = 0
+
+        def count(found: list[tuple[str, object]]) -> None:
+            nonlocal pairs
+            pairs += len(found)
+
+        blank = rng.choice([" ", "", "\n", "\t\r\n "])
+        text = json.dumps(document, separators=(blank + "," + blank, blank + ":" + blank), ensure_ascii=rng.random() < 0.5)
+        json.loads(text, object_pairs_hook=count)
+        assert keys_written(text.encode()) == pairs, text
+
+
+@pytest.mark.parametrize("text", [b"", b'"', b'"\\', b'"\\"', b'":', b'"a" ', b"\\"])
+def test_counting_keys_reads_nothing_behind_the_end(text: bytes) -> None:
+    assert keys_written(text) == 0
 
 
 def test_deep_nesting_is_refused_and_breaks_nothing() -> None:

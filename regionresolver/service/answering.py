@@ -53,7 +53,7 @@ def surround(handler: Answering, routes: Routes, state: ServiceState) -> Answeri
             admit(taken, is_vetted=is_vetted)
             pressure.in_flight += 1
             try:
-                response = await ((is_vetted and routes.find(taken)) or handler)(taken)
+                response = await (routes.find(taken) or handler)(taken)
             finally:
                 pressure.in_flight -= 1
         except ConnectionError:
@@ -76,9 +76,9 @@ def identify(request: Asked) -> str:
     given = headers.getall(request_id.HEADER, ())
     identity = request.identity = request_id.taken_or_made(given)
     logged = request.logged_identity = request_id.loggable(identity) if identity in given else identity
-    logs.request_id_var.set(logged)
-    traces = headers.getall(request_id.TRACEPARENT, ())
-    logs.trace_id_var.set(request_id.trace_id(traces) if traces else None)
+    logs.request_id_var.set(logged)  # in a task of this request, so the trace's is not set yet
+    if request_id.TRACEPARENT in headers:
+        logs.trace_id_var.set(request_id.trace_id(headers.getall(request_id.TRACEPARENT)))
     return identity
 
 
@@ -86,7 +86,9 @@ def finish_head(request: Asked, response: web.StreamResponse) -> None:
     """Set the headers that every answer carries, whoever made it; where the worker goes, end the connection after it."""
     keep_alive = request.keep_alive if response.keep_alive is None else response.keep_alive
     state = request.state
-    is_over = not keep_alive or state.closing or state.draining or is_last(request) or _awaits_continue(request)
+    is_over = not keep_alive or state.closing or state.draining
+    if not is_over and not cast("Connection", request.protocol).is_vetted:  # for a vetted one has neither
+        is_over = is_last(request) or _awaits_continue(request)
     if isinstance(response, JsonAnswer):
         response.complete(request, request.identity, keep_alive=not is_over)
         return

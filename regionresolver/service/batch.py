@@ -27,11 +27,12 @@ NDJSON = "application/x-ndjson"
 async def decide_batch(request: web.Request) -> web.StreamResponse:
     """Answer a JSON array or a stream of lines, as its Content-Type says."""
     is_stream = pings.check_type(request, NDJSON) == NDJSON
+    choices = pings.wanted(request, "explain", "strict")
     batch = Batch(
         asked(request).state,
         minimal=pings.prefers_minimal(request),
-        explain=pings.explain(request),
-        strict=pings.strict(request),
+        explain=choices.explain,
+        strict=choices.strict,
         identity=asked(request).identity,
     )
     answer = Answer(request, NDJSON if is_stream else pings.JSON, 0 if is_stream else HELD_BYTES, minimal=batch.minimal)

@@ -69,7 +69,7 @@ class Batch:
         counts = {effect.value: self._effects[effect] + count for effect, count in compiled}
         return {"total": self._failed + sum(counts.values()), **counts, "failed": self._failed}
 
-    def array(self, body: bytes | bytearray) -> Iterator[bytes]:
+    def array(self, body: bytes) -> Iterator[bytes]:
         """Yield the answer to an array, on one generation. Raises ProblemError, before the first part that is not empty."""
         resolver = self.state.resolver
         texts, policy, generation = self._texts_of(resolver), resolver.policy.label, resolver.generation
@@ -127,7 +127,7 @@ class Batch:
             return None
         return texts
 
-    def _element(self, resolver: Resolver, body: bytes | bytearray, elements: Elements, at: int) -> bytes:
+    def _element(self, resolver: Resolver, body: bytes, elements: Elements, at: int) -> bytes:
         begin, end = elements[at]
         said = self._answer(resolver, body[begin:end] if end - begin <= self._limit_bytes else None)
         if said is None:
@@ -146,7 +146,7 @@ class Batch:
         answer = self._answer(resolver, line)
         return b"" if answer is None else answer + b"\n"
 
-    def _answer(self, resolver: Resolver, text: bytes | bytearray | None) -> bytes | None:
+    def _answer(self, resolver: Resolver, text: bytes | None) -> bytes | None:
         """Answer a ping (None: one that is too long) as JSON; None where the client wants nothing said of it."""
         if text is None:
             return self._refuse(Problem(BODY_TOO_LARGE, f"a ping may have {self._limit_bytes} bytes"), None)

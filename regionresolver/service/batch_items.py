@@ -12,13 +12,12 @@ import re
 from collections.abc import Generator
 
 from _fastpath.batch import ODD, WHOLE, Elements
-from regionresolver.service.pings import BLANKS
 from regionresolver.service.problems import BATCH_TOO_LARGE, BODY_NOT_ARRAY, ProblemError
 
 STEP_BYTES = 16 * 1024
 _STEPS_MARKS = 1024
 
-_BLANKS = re.compile(BLANKS)
+_BLANKS = re.compile(rb"[ \t\r\n]*+")
 _SCALAR = re.compile(rb'[^ \t\r\n,"\[\]{}]*+')
 _MARK = re.compile(rb'["\[\]{}]')
 _MARK_IN_STRING = re.compile(rb'["\\]')
@@ -27,7 +26,7 @@ Walk = Generator[None, None, int]
 """Steps of a walk over bytes, and the place where it ends."""
 
 
-def read_array(body: bytes | bytearray, ping_bytes_max: int, most: int) -> Generator[bytes, None, Elements]:
+def read_array(body: bytes, ping_bytes_max: int, most: int) -> Generator[bytes, None, Elements]:
     """Read a JSON array of at most so many elements, yielding b"" after each step. Raises ProblemError."""
     elements = Elements(body, ping_bytes_max)
     position = yield from _paused(_run(_BLANKS, body, 0))
@@ -51,7 +50,7 @@ def read_array(body: bytes | bytearray, ping_bytes_max: int, most: int) -> Gener
     return elements
 
 
-def _read_odd(body: bytes | bytearray, position: int, elements: Elements) -> Generator[bytes, None, tuple[int, bool]]:
+def _read_odd(body: bytes, position: int, elements: Elements) -> Generator[bytes, None, tuple[int, bool]]:
     """Read an element of any kind with what parts it from the next; give the place behind, and whether there is a next."""
     begin = yield from _paused(_run(_BLANKS, body, position))
     end = yield from _paused(_end_of_value(body, begin))
@@ -74,7 +73,7 @@ def _paused(walk: Walk) -> Generator[bytes, None, int]:
         yield b""
 
 
-def _run(pattern: re.Pattern[bytes], body: bytes | bytearray, position: int) -> Walk:
+def _run(pattern: re.Pattern[bytes], body: bytes, position: int) -> Walk:
     """Walk over the bytes of a pattern that is a class of them, any number of times."""
     while (found := pattern.match(body, position, position + STEP_BYTES)) is not None:
         if found.end() - position < STEP_BYTES:
@@ -84,7 +83,7 @@ def _run(pattern: re.Pattern[bytes], body: bytes | bytearray, position: int) -> 
     return position
 
 
-def _end_of_value(body: bytes | bytearray, start: int) -> Walk:
+def _end_of_value(body: bytes, start: int) -> Walk:
     """Walk to the end of any value: over nested brackets (of which sort does not matter), a string, or what else is there."""
     if body[start : start + 1] not in (b'"', b"{", b"["):
         end = yield from _run(_SCALAR, body, start)

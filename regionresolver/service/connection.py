@@ -86,6 +86,7 @@ class Connection(web.RequestHandler):
         "_page",
         "_refused",
         "_tail",
+        "is_short",
         "is_vetted",
         "must_end",
     )
@@ -128,6 +129,8 @@ class Connection(web.RequestHandler):
         self._heads_read = 0
         self._refused = False
         self._fresh_until = 0.0
+        self.is_short = False
+        """Whether the request whose head is read next came in one piece, and that was not longer than a head may be."""
         self.is_vetted = False
         """Whether the owner answers for it that every parser reads the head of the request in hand alike."""
 
@@ -142,6 +145,16 @@ class Connection(web.RequestHandler):
         self._stop_deadline()
         self._owner = None
         super().connection_lost(exc)
+
+    def _is_one_request(self, data: bytes) -> bool:
+        """Take note that bytes which followed a whole request were one themselves, as nearly always, if they were."""
+        message, body = self._messages[-1]
+        is_one = (
+            body.is_eof() and not getattr(message, "chunked", True) and data.find(HEAD_END) + 4 + _bytes_in(body) == len(data)
+        )
+        if is_one:
+            self._last_body, self._last_is_chunked, self._tail = body, False, b""
+        return is_one
 
     def take_whole(self, request: bytes) -> None:
         """Take one whole request that the owner has vetted, with nothing in hand and nothing behind it.
@@ -169,6 +182,10 @@ class Connection(web.RequestHandler):
         body_bytes = _bytes_in(self._last_body)
         chunks_open = self._last_is_chunked and self._last_body is not None and not self._last_body.is_eof()
         super().data_received(data)
+        self.is_short = False
+        if self._is_between and self._request_count == heads_parsed + 1 and self._is_one_request(data):
+            self.is_short = heads_parsed == self._heads_read and len(data) <= MAX_HEAD_BYTES
+            return
         self._tail = (self._tail + data[-len(PLAIN_END) :])[-len(PLAIN_END) :]
         self._note_bodies(self._request_count - heads_parsed, chunks_open=chunks_open)
         if data:

@@ -7,9 +7,11 @@ read such a request differently are how requests are smuggled past a proxy, so n
 
 import re
 from itertools import chain
+from typing import cast
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
+from regionresolver.service.connection import Connection
 from regionresolver.service.problems import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD_BYTES, ProblemError
 
 # RFC 3986, section 3.2: host [ ":" port ], without userinfo; a comma would be two Hosts joined by a proxy.
@@ -18,7 +20,7 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-F
 
 def check(request: web.BaseRequest) -> None:
     """Refuse a request that parsers may read differently, or whose head is longer than the limit. Raises ProblemError."""
-    if head_bytes(request) > MAX_HEAD_BYTES:
+    if not cast("Connection", request.protocol).is_short and head_bytes(request) > MAX_HEAD_BYTES:
         raise ProblemError(HEAD_TOO_LARGE.kind, HEAD_TOO_LARGE.detail, close=True)
     if (fault := fault_of(request)) is not None:
         raise ProblemError(BAD_REQUEST, fault, close=True)

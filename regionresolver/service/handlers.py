@@ -34,10 +34,10 @@ _ETAGS = re.compile(r'"[^"]*"')
 async def decide(request: web.Request) -> web.StreamResponse:
     """Answer `POST /v1/decisions`: one ping, its region and the decision."""
     state = asked(request).state
-    explain, strict = pings.explain(request), pings.strict(request)
+    choices = pings.wanted(request, "explain", "strict")
     ping = await pings.read_ping(request, state.settings.body_limit_bytes, state.settings.body_timeout_s)
-    decision = decided(state.resolver, ping, strict=strict)
-    answer = _json(decision_document(decision, explain))
+    decision = decided(state.resolver, ping, strict=choices.strict)
+    answer = _json(decision_document(decision, choices.explain))
     state.record(decision)
     return answer
 
@@ -51,7 +51,7 @@ def decided(resolver: Resolver, ping: Mapping[str, object], *, strict: bool) -> 
 async def resolve_ping(request: web.Request) -> web.StreamResponse:
     """Answer `POST /v1/resolve`: the region of one ping, without the policy."""
     state = asked(request).state
-    explain, strict, include = pings.explain(request), pings.strict(request), pings.include_record(request)
+    explain, strict, include = pings.wanted(request, "explain", "strict", "include")
     ping = await pings.read_ping(request, state.settings.body_limit_bytes, state.settings.body_timeout_s)
     arguments: dict[str, Any] = signal_arguments(ping)
     fields = Fields()
@@ -65,7 +65,7 @@ async def resolve_ping(request: web.Request) -> web.StreamResponse:
 async def resolve_query(request: web.Request) -> web.StreamResponse:
     """Answer `GET /v1/resolve?ip=&serving=&sim=`: the region of the signals in the query, which are texts always."""
     state = asked(request).state
-    explain, strict, include = pings.explain(request), pings.strict(request), pings.include_record(request)
+    explain, strict, include = pings.wanted(request, "explain", "strict", "include")
     ip, serving, sim = (pings.signal(request, name) for name in ("ip", "serving", "sim"))
     found = _resolved(state.resolver, explain, ip=ip, serving=serving, sim=sim, strict=strict)
     return _json(resolve_document(*found, _records(state.resolver, ip) if include else None))
@@ -74,7 +74,7 @@ async def resolve_query(request: web.Request) -> web.StreamResponse:
 async def resolve_address(request: web.Request) -> web.StreamResponse:
     """Answer `GET /v1/resolve/{ip}`: the region of one address; an invalid one is refused, for it is the resource."""
     state = asked(request).state
-    explain, include = pings.explain(request), pings.include_record(request)
+    explain, _, include = pings.wanted(request, "explain", "include")
     ip = asked(request).variable("ip")
     found = _resolved(state.resolver, explain, ip=ip, strict=True)
     caching = {"ETag": state.data_etag, "Cache-Control": ADDRESS_CACHE_CONTROL}
@@ -86,7 +86,7 @@ async def resolve_address(request: web.Request) -> web.StreamResponse:
 async def resolve_caller(request: web.Request) -> web.StreamResponse:
     """Answer `GET /v1/resolve/me`: the region of whoever asks, seen through the trusted proxies."""
     state = asked(request).state
-    explain, include = pings.explain(request), pings.include_record(request)
+    explain, _, include = pings.wanted(request, "explain", "include")
     forwarded_for, forwarded = (request.headers.getall(name, []) for name in ("X-Forwarded-For", "Forwarded"))
     ip = str(client_address(request.remote, forwarded_for, forwarded, state.settings.trusted_proxies))
     found = _resolved(state.resolver, explain, ip=ip)

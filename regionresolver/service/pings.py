@@ -8,11 +8,12 @@ service may choose different ones; a parameter that is not known is ignored, for
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, cast, get_args
+from typing import Final, NamedTuple, cast, get_args
 
 import orjson
 from aiohttp import HttpVersion11, web
 
+from _fastpath.ping import keys_written
 from regionresolver.errors import PingError
 from regionresolver.resolver.wire import Explain, Include
 from regionresolver.service.problems import (
@@ -37,13 +38,6 @@ _PLAIN_JSON = frozenset((JSON, "application/json; charset=utf-8", "application/j
 """The types that nearly every client writes."""
 _JSON_TYPE = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
 
-# A string of valid JSON, written so that the engine runs over plain characters without counting them one by one.
-STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-BLANKS = rb"[ \t\r\n]*+"
-
-# In valid JSON, a string that a colon follows is a key and every other string is a value: RFC 8259, section 4.
-_STRINGS = re.compile(STRING + BLANKS + rb"(:?)", re.DOTALL)
-
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+"')
 CONTINUED = web.RequestKey("continued", bool)
 """Set where the client was told to send the body."""
@@ -63,7 +57,7 @@ async def read_ping(request: web.Request, limit_bytes: int, timeout_s: float) ->
     return parse_ping(await read_body(request, limit_bytes, timeout_s, "ping"))
 
 
-def parse_ping(body: bytes | bytearray) -> dict[str, object]:
+def parse_ping(body: bytes) -> dict[str, object]:
     """Parse one JSON object, refusing what orjson would let pass: a key given twice. Raises ProblemError."""
     try:
         document = orjson.loads(body)
@@ -73,16 +67,10 @@ def parse_ping(body: bytes | bytearray) -> dict[str, object]:
         ) from None
     if not isinstance(document, dict):
         raise ProblemError(BODY_NOT_OBJECT, "a ping is one JSON object")
-    kept = _keys_kept(document)
-    # Each key has its colon: when there are not more colons than keys, the strings need not be looked at.
-    if body.count(b":") != kept != _keys_written(body):
+    written = keys_written(body)
+    if written != len(document) and written != _keys_kept(document):  # with a key at a lower level, or one twice
         raise ProblemError(DUPLICATE_KEY, "an object has the same key twice")
     return document
-
-
-def _keys_written(body: bytes | bytearray) -> int:
-    """Count the keys in the text of valid JSON, duplicates included."""
-    return _STRINGS.findall(body).count(b":")
 
 
 def _keys_kept(document: dict[str, object]) -> int:
@@ -119,16 +107,16 @@ def check_type(request: web.Request, *also: str) -> str:
     return found
 
 
-async def read_body(request: web.Request, limit_bytes: int, timeout_s: float, what: str) -> bytearray:
+async def read_body(request: web.Request, limit_bytes: int, timeout_s: float, what: str) -> bytes:
     """Read at most `limit_bytes` in at most `timeout_s`; past either the connection is closed after the answer."""
     if request.content_length is not None and request.content_length > limit_bytes:
         raise _too_large(what, limit_bytes)
     content = request.content
     if content.is_eof() and content.exception() is None:  # all of it came with the head, as a ping's mostly does
-        body = bytearray(content.read_nowait())
-        if len(body) > limit_bytes:
+        whole = content.read_nowait()
+        if len(whole) > limit_bytes:
             raise _too_large(what, limit_bytes)
-        return body
+        return whole
     await send_continue(request)
     body = bytearray()
     try:
@@ -140,7 +128,7 @@ async def read_body(request: web.Request, limit_bytes: int, timeout_s: float, wh
     except TimeoutError:
         overdue = body_overdue(timeout_s)
         raise ProblemError(overdue.kind, overdue.detail, close=True) from None
-    return body
+    return bytes(body)
 
 
 def _too_large(what: str, limit_bytes: int) -> ProblemError:
@@ -176,19 +164,26 @@ def signal(request: web.Request, name: str) -> str | None:
     return parameter(request, name) or None
 
 
-def explain(request: web.Request) -> Explain:
-    """Read `explain`: how much of the why an answer carries. Raises PingError."""
-    return cast("Explain", _choice(request, "explain") or "none")
+class Wanted(NamedTuple):
+    """What the query chooses of an answer."""
+
+    explain: Explain = "none"
+    """How much of the why it carries."""
+    strict: bool = False
+    """Whether a malformed value is refused."""
+    record: bool = False
+    """Whether the databases' own records are added."""
 
 
-def strict(request: web.Request) -> bool:
-    """Read `strict`: whether a malformed value is refused. The bare name means true. Raises PingError."""
-    return _choice(request, "strict") == "1"
+_NOTHING_SAID = Wanted()
 
 
-def include_record(request: web.Request) -> bool:
-    """Read `include`: whether the databases' own records are added. Raises PingError."""
-    return _choice(request, "include") == "record"
+def wanted(request: web.Request, *names: str) -> Wanted:
+    """Read the choices of these names; the bare name `strict` means true. Raises PingError."""
+    if "?" not in request.raw_path:
+        return _NOTHING_SAID
+    said = {name: _choice(request, name) for name in names}
+    return Wanted(cast("Explain", said.get("explain") or "none"), said.get("strict") == "1", said.get("include") == "record")
 
 
 def prefers_minimal(request: web.Request) -> bool:

@@ -1,15 +1,14 @@
 """The way of a request to its handler.
 
 aiohttp's router takes any request, and some microseconds for it. Most requests ask for one of our paths letter by letter, so
-that a dictionary finds the same handler; what is written in any other way (escapes, a slash too many), and every method but
-that of the route, is left to the router. That a proxy and we may not differ about such paths is `guard`'s and the lane's to
-see to: only a request whose head they have vetted is looked up here.
+that a dictionary finds the same handler; what is written in any other way (escapes, a slash too many, a whole URL), and every
+method but that of the route, is left to the router.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from regionresolver.service.asked import Asked, Route
 
@@ -38,7 +37,9 @@ class Routes:
                 self._below[route.method, above] = route.handler, name
 
     def find(self, request: Asked) -> Handler | None:
-        """Find a request's handler, and note its route; None where aiohttp's router has to."""
+        """Find a request's handler, and note its route; None where aiohttp's router has to, also for what it does on the way."""
+        if hdrs.EXPECT in request.headers:
+            return None
         method, path = request.method, request.raw_path.partition("?")[0]
         fixed = self._fixed.get((method, path))
         if fixed is not None:
