@@ -150,7 +150,9 @@ class Connection(web.RequestHandler):
         """Take note that bytes which followed a whole request were one themselves, as nearly always, if they were."""
         message, body = self._messages[-1]
         is_one = (
-            body.is_eof() and not getattr(message, "chunked", True) and data.find(HEAD_END) + 4 + _bytes_in(body) == len(data)
+            body.is_eof()
+            and not getattr(message, "chunked", True)
+            and data.find(HEAD_END) + len(HEAD_END) + _bytes_in(body) == len(data)
         )
         if is_one:
             self._last_body, self._last_is_chunked, self._tail = body, False, b""

@@ -7,12 +7,14 @@ read such a request differently are how requests are smuggled past a proxy, so n
 
 import re
 from itertools import chain
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
-from regionresolver.service.connection import Connection
 from regionresolver.service.problems import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD_BYTES, ProblemError
+
+if TYPE_CHECKING:
+    from regionresolver.service.connection import Connection
 
 # RFC 3986, section 3.2: host [ ":" port ], without userinfo; a comma would be two Hosts joined by a proxy.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?")
