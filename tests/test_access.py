@@ -165,18 +165,18 @@ async def test_a_revoked_key_is_refused_on_a_connection_that_has_shown_it(resolv
         ):  # fmt: skip
             if content is not None:
                 file.write_text(content, "utf-8")
-                access.look()
+                access.reread.look()
             writer.write(raw)
             assert (await read(reader)).status == status, content
         file.unlink()
-        access.look()
+        access.reread.look()
         writer.write(raw)
         assert (await read(reader)).status == 403
         writer.close()
 
 
 async def test_a_changed_file_is_taken_by_itself(resolver: Resolver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("regionresolver.service.access.LOOK_S", 0.02)
+    monkeypatch.setattr("regionresolver.service.watch.LOOK_S", 0.02)
     file, _ = keys_file(tmp_path)
     async with running(resolver, Settings(port=0, api_keys=file)) as service:
         key, text = make_key("two")
@@ -271,7 +271,7 @@ def test_keys_are_made_listed_and_revoked(tmp_path: Path) -> None:
     assert access.ring.row_of(f"Bearer {text}".encode()) == 0
     assert invoke("keys", "revoke", "one", *where).exit_code == 0
     assert invoke("keys", "revoke", "one", *where).exit_code == 2
-    access.look()
+    access.reread.look()
     assert access.ring.row_of(f"Bearer {text}".encode()) == UNKNOWN
     assert invoke("keys", "list").exit_code == 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regionresolver import Resolver
-from regionresolver.errors import CanaryError, GenerationError, ServeError
+from regionresolver.errors import CanaryError, GenerationError, ServeError, SettingsError
 from regionresolver.index.extent import Extent
 from regionresolver.service import watch
 from regionresolver.service.checks import check_generation
@@ -239,6 +240,15 @@ def overwritten(folder: Path) -> None:
             time.sleep(0.02)
 
 
+def patched(folder: Path) -> None:
+    """In place, and as long as before: only the time tells."""
+    (folder / "file").write_bytes(b"two")
+
+
+def removed(folder: Path) -> None:
+    (folder / "file").unlink()
+
+
 def turned(folder: Path) -> None:
     """As Kubernetes does it: `..data` is a link that is renamed over, the files are links through it."""
     (folder / "..2").mkdir()
@@ -258,7 +268,49 @@ def plain(folder: Path) -> None:
     (folder / "file").write_bytes(b"one")
 
 
-@pytest.mark.parametrize(("made", "changed"), [(plain, renamed), (plain, overwritten), (kubernetes, turned)])
+@pytest.mark.parametrize(
+    ("made", "changed", "content"),
+    [
+        (plain, renamed, b"another"),
+        (plain, overwritten, b"another thing"),
+        (plain, patched, b"two"),
+        (plain, removed, None),
+        (kubernetes, turned, b"another"),
+    ],
+)
+def test_files_that_a_worker_reads_are_read_anew_once_for_each_change(
+    tmp_path: Path, made: object, changed: object, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    made(tmp_path)  # type: ignore[operator]
+    taken = list[bytes]()
+
+    def read() -> dict[str, object]:
+        try:
+            taken.append((tmp_path / "file").read_bytes())
+        except OSError:
+            raise SettingsError("it is gone") from None
+        return {"bytes": len(taken[-1])}
+
+    (tmp_path / "beside").write_bytes(b"the same all the time")
+    reread = watch.Reread((tmp_path / "beside", tmp_path / "file"), read, taken="file_taken", failed="file_failed")
+    with caplog.at_level(logging.INFO, logger="regionresolver"):
+        for _ in range(2):
+            reread.look()
+        assert (taken, caplog.records) == ([], [])
+        time.sleep(0.02)  # the clock of the file's time is coarse
+        changed(tmp_path)  # type: ignore[operator]
+        for _ in range(2):
+            reread.look()
+        (tmp_path / "other").write_bytes(b"nobody cares")
+        reread.look()
+    assert taken == ([] if content is None else [content])
+    (told,) = caplog.records
+    failed = ("file_failed", "ERROR", {"detail": "it is gone"})
+    said = failed if content is None else ("file_taken", "INFO", {"bytes": len(content)})
+    assert (told.getMessage(), told.levelname, told.__dict__["fields"]) == said
+
+
+@pytest.mark.parametrize(("made", "changed"), [(plain, renamed), (plain, overwritten), (plain, patched), (kubernetes, turned)])
 def test_a_file_that_is_replaced_is_seen_once_it_has_come_to_rest(tmp_path: Path, made: object, changed: object) -> None:
     made(tmp_path)  # type: ignore[operator]
     stop, seen = threading.Event(), list[tuple[float, object]]()

@@ -18,7 +18,6 @@ import pytest
 
 from regionresolver import Resolver
 from regionresolver.errors import ServeError, SettingsError
-from regionresolver.service import tls
 from regionresolver.service.app import make_app
 from regionresolver.service.pages import Pages
 from regionresolver.service.server import serving
@@ -216,7 +215,6 @@ def test_certificates_that_cannot_be_used_are_refused_at_the_start(
     with pytest.raises(SettingsError, match="tls_certificate is not"):
         open_tls(Settings(tls_key=other_key))
     assert open_tls(Settings()) is None
-    assert tls.LOOK_S == 1.0
 
 
 # --- the admin listener

@@ -7,12 +7,10 @@ Digests are compared in constant time. The file is read anew when it has changed
 A limit is kept by each worker for itself, with its share of rate and burst (docs/access.md).
 """
 
-import asyncio
 import base64
 import hashlib
 import hmac
 import json
-import logging
 import math
 import os
 import re
@@ -30,7 +28,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from _fastpath.access import UNKNOWN, KeyRing
 from regionresolver.errors import SettingsError
 from regionresolver.resolver import now
-from regionresolver.service import logs
 from regionresolver.service.connection import AdminConnection
 from regionresolver.service.problems import (
     AUTHORIZATION_INVALID,
@@ -38,9 +35,9 @@ from regionresolver.service.problems import (
     RATE_LIMITED,
     ProblemError,
 )
+from regionresolver.service.watch import Reread
 from regionresolver.settings import Settings
 
-LOOK_S = 1.0
 SECRET_BYTES = 32
 SALT_BYTES = 16
 ID_BYTES = 4
@@ -50,7 +47,6 @@ EXEMPT = frozenset({"/livez", "/healthz", "/readyz"})
 
 _CHALLENGE = 'Bearer realm="regionresolver"'
 _BEARER = re.compile(rb"(?i:bearer) +rr_([0-9a-f]{8})_([A-Za-z0-9_-]{43})")
-_log = logging.getLogger("regionresolver.service")
 
 Hex16 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -143,13 +139,17 @@ class Access:
     names: tuple[str, ...] = ()
     refused: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("required", "invalid", "rate_limited"), 0))
     told: Callable[[str], None] = lambda _reason: None
-    _seen: tuple[int, int, int] | None = None
+    reread: Reread = field(init=False)
 
     def __post_init__(self) -> None:
         """Read the file. Raises SettingsError."""
-        self._seen = self._stamp()
+        self.reread = Reread((self.file,), self._read, taken="keys_loaded", failed="keys_failed")
         self.ring = KeyRing([], lambda _value: UNKNOWN)
+        self._read()
+
+    def _read(self) -> dict[str, object]:
         self._use(read_keys(self.file))
+        return {"keys": len(self.names)}
 
     def _use(self, keys: tuple[Key, ...]) -> None:
         rows = []
@@ -193,32 +193,6 @@ class Access:
     def _refuse(self, reason: str) -> None:
         self.refused[reason] += 1
         self.told(reason)
-
-    async def watch(self) -> None:
-        """Take other keys when the file changes."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            self.look()
-
-    def look(self) -> None:
-        """Read the file anew if it is another one; keep the keys where it cannot be used, and say so once."""
-        stamp = self._stamp()
-        if stamp == self._seen:
-            return
-        self._seen = stamp
-        try:
-            self._use(read_keys(self.file))
-        except SettingsError as error:
-            logs.event(_log, logging.ERROR, "keys_failed", detail=str(error))
-        else:
-            logs.event(_log, logging.INFO, "keys_loaded", keys=len(self.names))
-
-    def _stamp(self) -> tuple[int, int, int] | None:
-        try:
-            found = self.file.stat()
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def open_access(settings: Settings) -> Access | None:

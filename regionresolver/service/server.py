@@ -138,7 +138,7 @@ async def serving(
     if state.access is not None:
         state.access.told = partial(state.page.count, metrics.REFUSED)
     tls = tls or open_tls(settings)
-    watching = [loop.create_task(found.watch()) for found in (state.access, tls) if found is not None]
+    watching = [loop.create_task(found.reread.keep_looking()) for found in (state.access, tls) if found is not None]
     fronts.lane.keys = None if state.access is None else state.access.ring
     fronts.log_requests()
     log = _begin_log(state, fronts)

@@ -368,7 +368,7 @@ class Supervisor:
             page.pid = os.getpid()
             for found in (self.access, self.tls):
                 if found is not None:
-                    found.look()
+                    found.reread.look()
             worker = Worker(
                 self.resolver, self.settings, self.listeners, self.pages, page, theirs, self._latest_reload, self.access, self.tls
             )

@@ -4,21 +4,13 @@ At least TLS 1.2. A changed file is tried in a context of its own first; what ca
 connections get the new certificate, those that stand keep theirs.
 """
 
-import asyncio
-import logging
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from regionresolver.errors import SettingsError
-from regionresolver.service import logs
+from regionresolver.service.watch import Reread
 from regionresolver.settings import Settings
-
-LOOK_S = 1.0
-
-_log = logging.getLogger("regionresolver.service")
-
-Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 @dataclass(eq=False)
@@ -28,12 +20,18 @@ class Tls:
     certificate: Path
     key: Path | None
     context: ssl.SSLContext = field(init=False)
-    _seen: Stamp = ()
+    reread: Reread = field(init=False)
 
     def __post_init__(self) -> None:
         """Read the files. Raises SettingsError."""
-        self._seen = self._stamp()
+        files = tuple(file for file in (self.certificate, self.key) if file is not None)
+        self.reread = Reread(files, self._renew, taken="certificate_loaded", failed="certificate_failed")
         self.context = self._loaded()
+
+    def _renew(self) -> dict[str, object]:
+        self._loaded()
+        self._load_into(self.context)
+        return {}
 
     def _loaded(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -53,37 +51,6 @@ class Tls:
         except OSError as error:
             reason = error.strerror or "unknown reason"
             raise SettingsError(f"{self.certificate}: certificate or key cannot be read: {reason}") from None
-
-    async def watch(self) -> None:
-        """Take another certificate when a file changes."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            self.look()
-
-    def look(self) -> None:
-        """Read the files anew if they are others; keep the certificate where they cannot be used, and say so once."""
-        stamp = self._stamp()
-        if stamp == self._seen:
-            return
-        self._seen = stamp
-        try:
-            self._loaded()
-            self._load_into(self.context)
-        except SettingsError as error:
-            logs.event(_log, logging.ERROR, "certificate_failed", detail=str(error))
-        else:
-            logs.event(_log, logging.INFO, "certificate_loaded")
-
-    def _stamp(self) -> Stamp:
-        return tuple(_stamp_of(file) for file in (self.certificate, self.key) if file is not None)
-
-
-def _stamp_of(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def open_tls(settings: Settings) -> Tls | None:

@@ -1,33 +1,45 @@
-"""The watcher: a process that sees when a watched file was replaced, and tells the supervisor when it has come to rest.
+"""When a file has changed: the one place that knows, for a generation's files and for those that workers read anew.
 
-What is watched are the folders that the files are in, and those that their symbolic links lead through: so a rename, a link
-that is turned to another folder (`..data` of a Kubernetes volume) and a file that is overwritten in place are all seen. What
-counts is not the event but whether the files are others than before: each is looked at through all its links, and only when
-nothing has changed for `SETTLE_S` is the supervisor told. A file that is missing or half written then is not reported, and is
-looked at again with its next event.
+A file is another one when `look` sees another: device, inode, size or time, behind all its links. So a rename, a link that
+is turned to another folder (`..data` of a Kubernetes volume) and a file that is overwritten in place are all seen.
 
-It is a child of the supervisor, which has no threads because it forks; when it dies it is started again.
+`Reread` is for small files (keys, certificates): each worker looks at its own once a second and reads them as they are; half
+written they cannot be used, and are read again once they are whole.
+
+The watcher is for a generation's files: a process that tells the supervisor when one was replaced and has come to rest.
+What is watched are the folders that the files are in, and those that their symbolic links lead through. What counts is not
+the event but whether the files are others than before, and only when nothing has changed for `SETTLE_S` is the supervisor
+told. A file that is missing or half written then is not reported, and is looked at again with its next event. The process
+is a child of the supervisor, which has no threads because it forks; when it dies it is started again.
 """
 
+import asyncio
+import logging
 import os
 import signal
 import socket
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from watchfiles import watch
 
-from regionresolver.service import channel
+from regionresolver.errors import SettingsError
+from regionresolver.service import channel, logs
 from regionresolver.settings import Settings
+
+LOOK_S = 1.0
+"""How often a worker looks at the files that it reads anew."""
 
 SETTLE_S = 1.0
 RECHECK_S = 5.0
 """How often the files are looked at without an event: file systems that tell of none (NFS) are watched so."""
+
+_log = logging.getLogger("regionresolver.service")
 
 Look = tuple[tuple[int, int, int, int] | None, ...]
 """Device, inode, size and modification time in nanoseconds of each file; None for one that is not there."""
@@ -75,6 +87,44 @@ def _seen(file: Path) -> tuple[int, int, int, int] | None:
     except OSError:
         return None
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+@dataclass(eq=False)
+class Reread:
+    """Files that a worker reads anew when they have changed.
+
+    `read` takes them, and gives the fields of the log's event `taken`. Where it raises SettingsError what was read before
+    holds, and `failed` is logged, once for each change. Make this before the files are first read, or a change is missed.
+    """
+
+    files: tuple[Path, ...]
+    read: Callable[[], Mapping[str, object]]
+    taken: str
+    failed: str
+    _known: Look = field(init=False)
+
+    def __post_init__(self) -> None:
+        """See what the files are before they are read."""
+        self._known = look(self.files)
+
+    async def keep_looking(self) -> None:
+        """Look once in `LOOK_S` until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        """Read the files if they are others than at the last look."""
+        found = look(self.files)
+        if found == self._known:
+            return
+        self._known = found
+        try:
+            fields = self.read()
+        except SettingsError as error:
+            logs.event(_log, logging.ERROR, self.failed, detail=str(error))
+        else:
+            logs.event(_log, logging.INFO, self.taken, **fields)
 
 
 def changes(files: Sequence[Path], stop: threading.Event, settle_s: float = SETTLE_S) -> Iterator[Look]:
