@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import shutil
@@ -113,6 +114,22 @@ async def test_the_start_s_self_test_is_nobody_s(resolver: Resolver) -> None:
     assert sum(series(text, "decisions_total").values()) == 0
     assert series(text, "http_requests_total", "route") == {}
     assert series(text, "lane_answered_total", "path") == {(path,): 0 for path in metrics.LANE_ROUTES}
+
+
+async def test_lines_that_the_log_leaves_out_are_counted(resolver: Resolver, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("aiohttp.server").filters[:] = []  # it may just have written a line: begin anew
+    broken = b"POST /v1/resolve HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n"
+    with caplog.at_level(logging.WARNING):
+        async with running(resolver) as service:
+            before, _ = await ask(service.url)
+            for _ in range(7):
+                assert (await service.exchange(broken)).startswith(b"HTTP/1.1 400 ")
+            after, _ = await ask(service.url)
+    written = [record for record in caplog.records if record.getMessage() == "connection_error"]
+    assert series(before, "log_lines_suppressed_total") == {(): 0}
+    assert len(written) >= 1
+    assert series(after, "log_lines_suppressed_total") == {(): 7 - len(written)}
+    assert len(written) < 7
 
 
 async def test_overrides_are_told_by_id_and_owner_and_never_by_prefix(tmp_path: Path) -> None:

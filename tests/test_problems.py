@@ -330,11 +330,18 @@ def test_request_and_trace_are_in_the_line() -> None:
 
 
 def test_the_scrubber_passes_one_record_an_interval_and_counts_the_rest() -> None:
-    scrubber = logs.AiohttpScrubber(interval_s=3600)
-    first, second = record("aiohttp.server", "%s", SECRET), record("aiohttp.server", "%s", SECRET)
+    scrubber, told = logs.AiohttpScrubber(interval_s=3600), list[None]()
+    scrubber.told = lambda: told.append(None)
+    first, *others = [record("aiohttp.server", "%s", SECRET) for _ in range(4)]
     assert scrubber.filter(first)
-    assert not scrubber.filter(second)
+    assert told == []
+    assert not any(scrubber.filter(other) for other in others)
+    assert len(told) == 3
     assert "evil" not in logs.JsonFormatter().format(first)
+    scrubber._next_s = 0.0
+    later = record("aiohttp.server", "%s", SECRET)
+    assert scrubber.filter(later)
+    assert json.loads(logs.JsonFormatter().format(later))["suppressed"] == len(told) == 3
 
 
 @pytest.mark.parametrize(("level", "passes"), [(logging.INFO, True), (logging.WARNING, False)])

@@ -1,9 +1,11 @@
 """The application: its routes. What stands around all of them is in `answering`."""
 
+from functools import partial
+
 from aiohttp import web
 
 from regionresolver.resolver import Resolver
-from regionresolver.service import authz, batch, breaker, docs_page, exposition, handlers, health, logs, pings
+from regionresolver.service import authz, batch, breaker, docs_page, exposition, handlers, health, logs, metrics, pings
 from regionresolver.service.pages import WorkerPage
 from regionresolver.service.state import STATE, Generation, ServiceState
 from regionresolver.settings import Settings
@@ -37,5 +39,5 @@ def make_app(resolver: Resolver, settings: Settings, page: WorkerPage) -> web.Ap
     app[STATE] = ServiceState(Generation.of(resolver), settings, page)
     app.add_routes(ROUTES)
     app.cleanup_ctx.append(breaker.watch)
-    logs.guard_aiohttp_log()
+    logs.guard_aiohttp_log(partial(page.count, metrics.LOG_LINES_SUPPRESSED))
     return app

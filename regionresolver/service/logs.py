@@ -11,7 +11,7 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -57,11 +57,18 @@ def configure(level: str, form: str, *, access: bool = False, share: float = 1.0
     guard_aiohttp_log()
 
 
-def guard_aiohttp_log() -> None:
-    """Keep attackers' bytes out of what aiohttp logs: put the scrubber on its server logger, once."""
+def guard_aiohttp_log(suppressed: Callable[[], None] | None = None) -> None:
+    """Keep attackers' bytes out of what aiohttp logs: put the scrubber on its server logger, once.
+
+    `suppressed` is called for each line that it leaves out, in place of what was called before.
+    """
     logger = logging.getLogger("aiohttp.server")
-    if not any(isinstance(found, AiohttpScrubber) for found in logger.filters):
-        logger.addFilter(AiohttpScrubber())
+    scrubber = next((found for found in logger.filters if isinstance(found, AiohttpScrubber)), None)
+    if scrubber is None:
+        scrubber = AiohttpScrubber()
+        logger.addFilter(scrubber)
+    if suppressed is not None:
+        scrubber.told = suppressed
 
 
 def event(logger: logging.Logger, level: int, name: str, error: BaseException | None = None, **fields: object) -> None:
@@ -128,7 +135,10 @@ class TextFormatter(logging.Formatter):
 
 
 class AiohttpScrubber(logging.Filter):
-    """Replace what aiohttp's server logs by the exception's type and places, at most one in `interval_s` seconds."""
+    """Replace what aiohttp's server logs by the exception's type and places, at most one in `interval_s` seconds.
+
+    `told` is called for each record that the limit leaves out; a client that goes is none where INFO is not logged.
+    """
 
     def __init__(self, interval_s: float = 1.0) -> None:
         """Start with nothing logged yet."""
@@ -136,6 +146,7 @@ class AiohttpScrubber(logging.Filter):
         self._interval_s = interval_s
         self._next_s = 0.0
         self._suppressed = 0
+        self.told: Callable[[], None] = lambda: None
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Scrub the record in place; `False` when one has just been logged."""
@@ -149,6 +160,7 @@ class AiohttpScrubber(logging.Filter):
         now_s = time.monotonic()
         if now_s < self._next_s:
             self._suppressed += 1
+            self.told()
             return False
         self._next_s = now_s + self._interval_s
         record.fields = (describe(error) if error else {}) | {"suppressed": self._suppressed}

@@ -266,6 +266,14 @@ LOGGED_BYTES: Final = counter(
     "Bytes written to segments of the decision log.",
     "Size the disk by its rate and by what is kept (`decision_log_keep_segments`, `decision_log_keep_bytes`).",
 )
+LOG_LINES_SUPPRESSED: Final = counter(
+    "log_lines_suppressed",
+    "Lines of the log that were left out: of what went wrong with connections (event `connection_error`) at most one a second "
+    "is written by each worker.",
+    "A rate here is broken requests, or clients that go in the middle of one: the line `connection_error` has the exception's "
+    "type and place, and how many were left out before it (`suppressed`). Look for who scans you; from a client of yours, see "
+    "what it sends.",
+)
 REFUSED: Final = counter(
     "access_refused",
     "Requests that were not let in: without an API key, with one that does not hold, or too often.",
