@@ -124,7 +124,7 @@ class Reread:
         except SettingsError as error:
             logs.event(_log, logging.ERROR, self.failed, detail=str(error))
         else:
-            logs.event(_log, logging.INFO, self.taken, **fields)
+            logs.event(_log, logging.INFO, self.taken, None, **fields)
 
 
 def changes(files: Sequence[Path], stop: threading.Event, settle_s: float = SETTLE_S) -> Iterator[Look]:
