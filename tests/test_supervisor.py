@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.request
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -219,6 +220,68 @@ main(prog_name="regionresolver")
 def test_a_system_without_a_free_process_is_survived(city: str) -> None:
     with serve("--db", city, "--workers", "1", launcher=("-c", NO_PROCESS)) as running:
         assert [found["again_s"] for found in running.skipped] == [0, 0.1, 0.2]
+
+
+# --- a loop that stands still
+
+
+BLOCKED = """
+import re
+from regionresolver.service import health
+show_version = health.show_version
+async def show_or_hang(request):
+    if request.query_string == "hang":
+        re.match("(a+)+$", "a" * 64 + "b")  # to the end of time, and it holds the interpreter
+    return await show_version(request)
+health.show_version = show_or_hang
+from regionresolver.service import worker
+worker.ALONE_MARGIN_S = 0.5
+from regionresolver.cli import main
+main(prog_name="regionresolver")
+"""
+
+
+@contextmanager
+def blocked(city: str) -> Iterator[tuple[Serve, int]]:
+    """A service whose only worker has just begun to hang in a handler, and that worker."""
+    with serve("--db", city, "--workers", "1", "--watchdog-timeout-s", "2", launcher=("-c", BLOCKED)) as running:
+        (victim,) = running.workers()
+        with socket.create_connection((LOOPBACK, running.port), PATIENCE_S) as client:
+            client.sendall(b"GET /version?hang HTTP/1.1\r\nHost: a\r\n\r\n")
+            time.sleep(0.2)
+            yield running, victim
+
+
+def is_free(port: int) -> bool:
+    try:
+        socket.create_server((LOOPBACK, port)).close()
+    except OSError:
+        return False
+    return True
+
+
+async def test_the_only_worker_is_replaced_in_bounded_time_when_its_loop_is_blocked(city: str) -> None:
+    """One worker has a supervisor too. Who asks meanwhile waits for the successor, for the queue is the supervisor's."""
+    with blocked(city) as (running, victim):
+        began = time.monotonic()
+        answer = await asyncio.to_thread(fetch, running.port, "/livez")
+        took_s = time.monotonic() - began
+        hung, died = running.wait_for("worker_hung"), running.wait_for("worker_died")
+        replaced = running.wait_for("worker_replaced")
+        assert (hung["pid"], died["pid"], died["reason"]) == (victim, victim, "SIGKILL")
+        assert 1 < took_s < 6, "the two seconds of the watchdog, and a start"
+        assert answer["worker"]["pid"] == replaced["pid"] != victim  # type: ignore[index]
+
+
+def test_a_worker_whose_loop_is_blocked_ends_in_bounded_time_when_nobody_is_there_to_kill_it(city: str) -> None:
+    """It cannot see that its supervisor is gone; the kernel ends it, and the port is free for the next service."""
+    with blocked(city) as (running, victim):
+        running.process.kill()
+        assert 1 < wait_until_gone([victim], 7) < 7, "4.5 s after its last beat"
+        began = time.monotonic()
+        while not is_free(running.port):  # its other threads may still be there for a moment
+            assert time.monotonic() - began < 2
+            time.sleep(0.01)
 
 
 # --- the end
