@@ -212,5 +212,5 @@ def test_another_policy_goes_on_counting_under_the_names_of_the_one_before(resol
     resolver.decide(serving="36801")  # of a worker that still serves the first
     after = counts()
     assert after == before | {"newcomer": 0, "embargo-six": 2, decided_by: 1 + before[decided_by] + (decided_by == "embargo-six")}
-    assert pages.totals(resolver.serial) == (2, 2)
-    assert pages.totals(other.serial)[0] == 1, "each generation has totals of its own"
+    assert pages.totals(resolver.policy_serial) == (2, 2)
+    assert pages.totals(other.policy_serial)[0] == 1, "each policy has totals of its own"

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -22,11 +23,12 @@ from regionresolver.policy.breaker import SLOTS, Breaker, Change, Reset, Trip
 from regionresolver.policy.generations import Generations
 from regionresolver.policy.load import read_policy
 from regionresolver.policy.model import RuntimeBreaker
+from regionresolver.resolver.parcel import pack, unpack
 from regionresolver.service import breaker as service_breaker
 from tests.http_service import running
 from tests.policies import NOON, NOTHING, catalogue, compiled, decide, evidence, resolved
 from tests.serve_process import serve
-from tests.worlds import city_database
+from tests.worlds import CITY_NETWORKS, city_database
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -473,6 +475,95 @@ def test_other_totals_begin_an_empty_window_and_leave_a_trip() -> None:
     assert found.check(NOON + 2 * SECOND) is Change.TRIPPED
     found.count_by(totals)
     assert found.trip is not None
+
+
+def test_a_window_goes_on_in_the_breaker_that_comes_after() -> None:
+    totals = Totals()
+    first, _ = breaker(totals, min_sample=100)
+    first.check(NOON)
+    totals.add(60, 60)
+    first.check(NOON + 30 * SECOND)
+    totals.add(10, 0)  # after the last check
+    second, told = breaker(totals, min_sample=100)
+    second.take_window(first)
+    assert (second.decided, second.denied) == (60, 60)
+    totals.add(30, 0)
+    first.check(NOON + 31 * SECOND)  # one that a thread is still at
+    assert second.check(NOON + 40 * SECOND) is Change.TRIPPED
+    assert told == [Trip(NOON + 40 * SECOND, "shadow", 100, 60)]
+    third, _ = breaker(totals)
+    third.take_window(second)
+    assert (third.check(NOON + 41 * SECOND), third.decided) == (None, 0), "a trip leaves no window"
+
+
+def test_a_window_that_is_taken_over_ends_when_it_would_have() -> None:
+    totals = Totals()
+    first, _ = breaker(totals)
+    first.check(NOON)
+    totals.add(9, 9)
+    first.check(NOON + SECOND)
+    second, _ = breaker(totals)
+    second.take_window(first)
+    second.check(NOON + 50 * SECOND)
+    assert second.decided == 9
+    second.check(NOON + 62 * SECOND)
+    assert second.decided == 0
+
+
+def test_a_policy_keeps_its_number_until_another_one_or_another_activation(city: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "policy.toml", "shadow")
+    generations = folder_of(tmp_path / "policies", file)
+    with ExitStack() as opened:
+
+        def after(before: Resolver, policy: Path) -> Resolver:
+            resolver = opened.enter_context(Resolver.open(city, policy))
+            resolver.follow(before)
+            return opened.enter_context(unpack(pack(resolver)))  # as a worker gets it
+
+        first = opened.enter_context(Resolver.open(city, file))
+        second = after(first, file)
+        third = after(second, generations.folder)
+        fourth = after(third, generations.folder)
+        active = generations.active()
+        assert active is not None
+        generations.roll_back(active, replaces=active, at=NOON, by="ana", reason="the same once more")
+        fifth = after(fourth, generations.folder)
+        file.write_text(file.read_text("utf-8") + "# one byte more\n", encoding="utf-8")
+        numbers = [found.policy_serial - first.serial for found in (first, second, third, fourth, fifth, after(first, file))]
+    assert numbers == [0, 0, 1, 1, 2, 1]
+
+
+async def test_what_was_counted_before_a_reload_counts_after_it_unless_the_policy_is_another(tmp_path: Path) -> None:
+    policy, data = tmp_path / "watched.toml", city_database(tmp_path / "served.mmdb")
+    text = POLICY.replace("ACTION", "alert").replace("min_sample = 10", "min_sample = 40")
+    policy.write_text(text, encoding="utf-8")
+
+    async def deny(count: int) -> None:
+        for _ in range(count):
+            async with aiohttp.ClientSession() as session, session.post(
+                f"{process.urls[0]}/v1/decisions", json={"serving": "36801"}
+            ) as answer:  # fmt: skip
+                assert (await answer.json())["decision"] == "deny"
+
+    async def reload() -> None:
+        process.process.send_signal(signal.SIGHUP)
+        await process.until("reloaded")
+
+    with serve("--db", str(data), "--policy", str(policy), "--workers", "2") as process:
+        await deny(25)
+        policy.write_text(text.replace("version = 1", "version = 2"), encoding="utf-8")
+        await reload()
+        await deny(25)
+        await asyncio.sleep(2.2)  # two checks
+        for networks in (CITY_NETWORKS, CITY_NETWORKS | {"84.0.0.0/16": ("ES", None)}):  # two reloads in one window
+            city_database(tmp_path / "new.mmdb", networks).rename(data)
+            await reload()
+            assert not [event for event in process.skipped if event["event"] == "breaker_tripped"]
+            await deny(5)
+        await deny(10)
+        tripped = await process.until("breaker_tripped")
+        assert tripped["decided"] == tripped["denied"]
+        assert 40 <= int(str(tripped["decided"])) <= 45, "those of the first policy are not among them"
 
 
 async def test_a_trip_holds_in_every_worker_and_its_successors_until_a_new_generation(city: Path, tmp_path: Path) -> None:

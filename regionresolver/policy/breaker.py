@@ -145,6 +145,17 @@ class Breaker:
         self._totals = totals
         self.begin_anew()
 
+    def take_window(self, before: Breaker) -> None:
+        """Go on with the window of a breaker of the same policy, which counts by the same totals. After a trip there is none."""
+        if self.trip is None and before.trip is None:
+            self._samples, self._baseline = before.window
+            self.decided, self.denied = before.decided, before.denied
+
+    @property
+    def window(self) -> tuple[deque[_Sample], tuple[int, int]]:
+        """A copy of the samples, and where the window begins that has none; another thread may be checking."""
+        return self._samples.copy(), self._baseline
+
     def share(self, wrap: Callable[[Marks | None], Marks]) -> None:
         """Keep trips where `wrap` says too, which is given where they were kept so far. A trip that stands is written there."""
         self._marks = wrap(self._marks)

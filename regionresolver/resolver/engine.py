@@ -68,6 +68,7 @@ class Parts(NamedTuple):
     any_regions: tuple[str, ...]
     warnings: tuple[str, ...]
     serial: int
+    policy_serial: int
 
 
 @cache
@@ -101,6 +102,7 @@ class Resolver:
         `serial` numbers it and makes its name in the answers; None takes one that no other of this process has.
         """
         self.serial = next(_generations) if serial is None else serial
+        self.policy_serial = self.serial
         self.generation = f"g{self.serial}"
         self.policy = policy
         self.catalogue = extended.catalogue
@@ -203,15 +205,25 @@ class Resolver:
     def of_parts(cls, index: Index, parts: Parts) -> Self:
         """Join what was read and checked elsewhere (`parts`) to an open index; it keeps its name."""
         resolver = cls(index, parts.extended, parts.plmns, parts.policy, parts.any_regions, parts.served, parts.serial)
-        resolver.warnings = parts.warnings
+        resolver.warnings, resolver.policy_serial = parts.warnings, parts.policy_serial
         resolver._prepare_to_step_back()
         return resolver
 
     @property
     def parts(self) -> Parts:
         """What `of_parts` needs to make this generation again over the same image."""
-        any_regions = self._vocabulary.any_regions
-        return Parts(self._extended, self._plmns, self._served, self.policy, any_regions, self.warnings, self.serial)
+        any_regions, serials = self._vocabulary.any_regions, (self.serial, self.policy_serial)
+        return Parts(self._extended, self._plmns, self._served, self.policy, any_regions, self.warnings, *serials)
+
+    def follow(self, before: Resolver) -> None:
+        """Take the number of the policy (`policy_serial`) that comes after another generation's: the same for the same policy.
+
+        By it a service counts for the runtime breaker, whose window goes on over generations of one number. The same policy
+        is one of the same bytes and, from a folder, of the same activation.
+        """
+        ours, theirs = self._served, before._served
+        is_same = ours is not None and theirs is not None and (ours.sha256, ours.activation) == (theirs.sha256, theirs.activation)
+        self.policy_serial = before.policy_serial + (not is_same)
 
     @property
     def index(self) -> Index:

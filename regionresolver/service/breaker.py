@@ -30,10 +30,15 @@ async def watch(app: web.Application) -> AsyncIterator[None]:
         await task
 
 
-def adopt(page: WorkerPage, resolver: Resolver) -> None:
-    """Let a generation count in the page, and its breaker be that of all workers. A trip of it that is marked holds at once."""
+def adopt(page: WorkerPage, resolver: Resolver, before: Resolver | None = None) -> None:
+    """Let a generation count in the page, and its breaker be that of all workers. A trip of it that is marked holds at once.
+
+    `before` is the generation that was served so far: where the policy is the same, the window goes on.
+    """
     page.adopt(resolver)
     breaker = resolver.breaker
+    if before is not None and before.policy_serial == resolver.policy_serial:
+        breaker.take_window(before.breaker)
     if breaker.limits is not None:
         action = str(breaker.limits.action)
         breaker.share(lambda kept: SharedMarks(page, resolver.serial, action, kept))

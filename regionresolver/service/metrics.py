@@ -438,4 +438,4 @@ NAMES_LEFT_OUT: Final = fact(
 
 
 TALLIES: Final = 8
-"""How many generations have totals of their own at a time; see `WorkerPage.totals`."""
+"""How many policies have totals of their own at a time; see `WorkerPage.totals_of`."""

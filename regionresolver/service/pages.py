@@ -157,12 +157,12 @@ class WorkerPage:
             self._places[metric, values] = place
         return place
 
-    def totals_of(self, generation: int) -> memoryview:
-        """Give the decisions and denials of a generation, by its number. After TALLIES generations the words are used again.
+    def totals_of(self, policy_serial: int) -> memoryview:
+        """Give the decisions and denials of a policy, by its number. After TALLIES policies the words are used again.
 
-        So whoever asks takes differences: a worker that still serves the generation before counts in other words.
+        So whoever asks takes differences: a worker that still serves the policy before counts in other words.
         """
-        start = TOTALS_WORD + 2 * (generation % TALLIES)
+        start = TOTALS_WORD + 2 * (policy_serial % TALLIES)
         return self._words[start : start + 2]
 
     def adopt(self, resolver: Resolver) -> None:
@@ -173,7 +173,7 @@ class WorkerPage:
         known.learn(metrics.OVERRIDES, [(one.override.id, one.override.owner) for one in resolver.overrides])
         resolver.count_in(
             DecisionCounters(
-                totals=self.totals_of(resolver.serial),
+                totals=self.totals_of(resolver.policy_serial),
                 signals=self.block(metrics.SIGNALS_SEEN),
                 conflicts=self.block(metrics.CONFLICTS),
                 regions=self.block(metrics.DECISIONS),
@@ -185,7 +185,7 @@ class WorkerPage:
                 override_place=lambda override: known.place(metrics.OVERRIDES, (override.id, override.owner)),
             )
         )
-        resolver.breaker.count_by(partial(self.pages.totals, resolver.serial))
+        resolver.breaker.count_by(partial(self.pages.totals, resolver.policy_serial))
 
     def mark_trip(self, serial: int, at_us: int, decided: int, denied: int) -> None:
         """Say that the breaker of a generation has tripped. The mark outlives the owner, as every word does."""
@@ -298,9 +298,9 @@ class Pages:
         used = metric.row_words * len(self.names.all(metric.named)) if metric.named is not None else metric.words
         return summed([page.block(metric)[:used] for page in (self.supervisor, *self.all)])
 
-    def totals(self, generation: int) -> tuple[int, int]:
-        """Give the decisions and denials of a generation in all workers so far; see `WorkerPage.totals_of`."""
-        found = [page.totals_of(generation).tolist() for page in self.all]
+    def totals(self, policy_serial: int) -> tuple[int, int]:
+        """Give the decisions and denials of a policy in all workers so far; see `WorkerPage.totals_of`."""
+        found = [page.totals_of(policy_serial).tolist() for page in self.all]
         return sum(decided for decided, _ in found), sum(denied for _, denied in found)
 
     def trip_mark(self, serial: int) -> tuple[int, int, int] | None:

@@ -151,8 +151,8 @@ async def serving(
     state.lane = partial(_tell_lane, fronts, without_lane)
     state.on_ending = fronts.leave_to_aiohttp
 
-    def use(resolver: Resolver) -> None:
-        breaker.adopt(state.page, resolver)
+    def use(before: Resolver, resolver: Resolver) -> None:
+        breaker.adopt(state.page, resolver, before)
         state.texts = fronts.use(resolver)
         if state.recorder is not None:
             state.recorder.forget()

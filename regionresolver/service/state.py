@@ -56,8 +56,9 @@ class ServiceState:
     `closing`: connections end with their next answer, for this worker goes. `draining`: the whole service goes, so that
     it is not ready any more either. `recorder` keeps what is to be logged of decisions, `access` has the API keys that
     may ask. `lane` tells of the compiled lane, as JSON types; `on_ending` is called when connections begin to end, `on_swap`
-    with each new generation. `siblings` are the pages of all workers, and `latest_reload` is how that ended, None without one.
-    What answers a request over several turns of the loop and must not mix generations keeps the resolver that it began with.
+    with each generation that was served and the one that comes after it. `siblings` are the pages of all workers, and
+    `latest_reload` is how that ended, None without one. What answers a request over several turns of the loop and must not mix
+    generations keeps the resolver that it began with.
     """
 
     generation: Generation
@@ -71,7 +72,7 @@ class ServiceState:
     recorder: Recorder | None = None
     siblings: Callable[[], Iterable[WorkerPage]] = tuple
     latest_reload: Mapping[str, object] | None = None
-    on_swap: list[Callable[[Resolver], None]] = field(default_factory=list)
+    on_swap: list[Callable[[Resolver, Resolver], None]] = field(default_factory=list)
     access: "Access | None" = None
     pressure: Pressure = field(init=False)
 
@@ -128,9 +129,9 @@ class ServiceState:
 
     def swap(self, generation: Generation) -> None:
         """Answer with another generation from the next request on; what was begun with the old one ends with it."""
-        self.generation = generation
+        before, self.generation = self.generation, generation
         for follow in self.on_swap:
-            follow(generation.resolver)
+            follow(before.resolver, generation.resolver)
 
     def record(self, decision: Decision) -> None:
         """Log a decision that is about to be answered, where decisions are logged."""

@@ -472,6 +472,7 @@ class Supervisor:
         """Open and check a generation; called in the builder."""
         resolver = self.open_generation(serial)
         check_generation(resolver, self.settings, served)
+        resolver.follow(self.resolver)
         return resolver
 
     def _hear_builder(self, builder: Builder) -> None:
