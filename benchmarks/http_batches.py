@@ -17,25 +17,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
-import socket
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.http_servers import (
-    CLIENT_CORE,
-    DEVICES,
-    Server,
-    free_port,
-    median_and_spread,
-    pings,
-    run,
-    start_ours,
-)
+from benchmarks.http import requests
+from benchmarks.http.report import median_and_spread
+from benchmarks.http.servers import CLIENT_CORE, Server, Site, start_ours
 
 LOOP = """
 import sys, uvloop, orjson
@@ -56,7 +46,6 @@ async def main():
     await asyncio.Event().wait()
 uvloop.run(main())
 """
-SERVERS = ("lane", "aiohttp", "loop")
 STREAM = "stream"
 RECEIVE_BYTES = 1 << 20
 SILENCE_S = 10.0
@@ -64,13 +53,8 @@ END = b'"complete":true}\n\r\n0\r\n\r\n'
 
 
 def made() -> list[bytes]:
-    """Make the pings, as the single requests of `http_servers` have them."""
-    rng = random.Random(1)
-    found = []
-    for ping in pings(rng):
-        facts = {"id": f"{rng.getrandbits(64):016x}", "device_id": f"h:{rng.randrange(DEVICES):08x}", "sku": "M2101K7AG"}
-        found.append(json.dumps(facts | ping | {"lang": "es"}, separators=(",", ":")).encode())
-    return found
+    """Make the pings, as the single requests of `benchmarks.http` have them."""
+    return [post.partition(b"\r\n\r\n")[2] for post in requests.cases()["post"]]
 
 
 def request(kind: str, length: int) -> bytes:
@@ -81,8 +65,8 @@ def request(kind: str, length: int) -> bytes:
 class Client:
     """One connection to a server. It never sleeps: of one that does, the server would pay the waking."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
+    def __init__(self, server: Server) -> None:
+        self._socket = server.connect()
         self._socket.setblocking(False)
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
         self._heard_s = time.monotonic()
@@ -170,13 +154,12 @@ def cases(elements: list[bytes], pings_a_round: int) -> list[Case]:
     return [Case(name, elements[:size], max(pings_a_round // size, 1)) for name, size in shapes]
 
 
-def start(name: str, stack: ExitStack, folder: Path) -> Server:
-    if name != "loop":
-        found = start_ours(*(["--no-lane"] if name == "aiohttp" else []))(name, stack, folder, b"")
-        assert found is not None
-        return found
-    port = free_port()
-    return run(name, [sys.executable, "-c", LOOP, str(port)], stack, port)
+def start_loop(name: str, site: Site) -> Server:
+    address = site.address(name)
+    return site.run(name, address, [sys.executable, "-c", LOOP, address])
+
+
+SERVERS = {"lane": start_ours(), "aiohttp": start_ours("--no-lane"), "loop": start_loop}
 
 
 def main() -> None:
@@ -190,10 +173,10 @@ def main() -> None:
     elements = made()
     results: dict[str, dict[str, list[float]]] = {}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        servers = [start(name, stack, folder) for name in options.servers]
+        site = Site(stack)
+        servers = [SERVERS[name](name, site) for name in options.servers]
         os.sched_setaffinity(0, {int(CLIENT_CORE)})
-        clients = {server.name: Client(server.port) for server in servers}
+        clients = {server.name: Client(server) for server in servers}
         for name, client in clients.items():
             check(name, client.array(elements[:5], 1), elements[:5])
         for number in range(options.rounds + 1):  # the first one warms up

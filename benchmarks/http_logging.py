@@ -1,10 +1,10 @@
 """What the decision log, API keys and the request log cost the lane: POST /v1/decisions, one option at a time.
 
-    python -m benchmarks.http_logging                      a table; --rounds, --seconds, --connections as http_servers has them
+    python -m benchmarks.http_logging                      a table; --rounds, --seconds, --connections
     python -m benchmarks.http_logging --json result.json
 
 The service runs once for each option, its event loop and its writing thread on one core; they take turns as the servers of
-`http_servers` do, whose requests and generator these are. `off` runs twice: what lies between the two is the noise. `denied`
+`benchmarks.http` do, whose requests and generator these are. `off` runs twice: what lies between the two is the noise. `denied`
 is the share of the pings that the default policy does not allow, which is what `denials` writes.
 """
 
@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
-import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.http_servers import Server, measure, median_and_spread, pings, posts, start_ours
+from benchmarks.http import requests
+from benchmarks.http.load import load
+from benchmarks.http.report import middle
+from benchmarks.http.servers import Site, start_ours
 
+WARM_UP_S = 1.0
 OPTIONS: dict[str, tuple[str, ...]] = {
     "off": (),
     "off again": (),
@@ -63,8 +64,7 @@ def main() -> None:
     parser.add_argument("--pipeline", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write every round here")
     options = parser.parse_args()
-    rng = random.Random(1)
-    asked = posts(pings(rng), rng)
+    asked = requests.cases()["post"]
     rounds: dict[str, list[dict[str, float]]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -73,16 +73,17 @@ def main() -> None:
         key = subprocess.run(add, capture_output=True, check=True, text=True).stdout.strip()
         with_key = [one.replace(b"\r\n", f"\r\nAuthorization: Bearer {key}\r\n".encode(), 1) for one in asked]
         for name, content in (("plain", asked), ("with key", with_key)):
-            (folder / name).write_bytes(b"".join(struct.pack("=I", len(one)) + one for one in content))
-        servers: list[Server] = []
-        for name in options.only:
-            server = start_ours(*flags_of(name, folder, keys))(name, stack, folder, b"")
-            assert server is not None
-            servers.append(server)
+            requests.write(content, folder / name)
+        site = Site(stack, folder, says_much=True)
+        servers = [start_ours(*flags_of(name, folder, keys))(name, site) for name in options.only]
         for number in range(options.rounds):
             for server in servers if number % 2 else servers[::-1]:
                 content_of = folder / ("with key" if server.name == "api key" else "plain")
-                rounds.setdefault(server.name, []).append(measure(server, content_of, options))
+                found = load(
+                    server, content_of, seconds=options.seconds, warm_up_s=WARM_UP_S, connections=options.connections,
+                    pipeline=options.pipeline,
+                )  # fmt: skip
+                rounds.setdefault(server.name, []).append(found)
         for server in servers:
             server.process.terminate()
             server.process.wait()
@@ -96,9 +97,9 @@ def show(rounds: dict[str, list[dict[str, float]]], logs: dict[str, tuple[int, i
     """Print medians with their spreads."""
     print(f"{'option':14}{'CPU us/request':>16}{'requests/s':>18}{'core':>6}{'p50 us':>8}{'p99 us':>8}  kept lines, missing")
     for name in (name for name in OPTIONS if name in rounds):
-        cpu, cpu_spread = median_and_spread([one["cpu_us"] for one in rounds[name]])
-        rate, rate_spread = median_and_spread([one["rate"] for one in rounds[name]])
-        rest = [statistics.median(one[column] for one in rounds[name]) for column in ("core", "p50_us", "p99_us")]
+        cpu, cpu_spread = middle(rounds[name], "cpu_us")
+        rate, rate_spread = middle(rounds[name], "rate")
+        rest = [middle(rounds[name], column)[0] for column in ("core", "p50_us", "p99_us")]
         kept = f"  {logs[name][0]:,}, {logs[name][1]:,}" if name in logs else ""
         columns = f"{rest[0]:6.2f}{rest[1]:8.0f}{rest[2]:8.0f}{kept}"
         print(f"{name:14}{cpu:10.2f} ±{cpu_spread:4.0%}{rate:12,.0f} ±{rate_spread:4.0%}{columns}")

@@ -28,11 +28,10 @@ import signal
 import socket
 import statistics
 import struct
-import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -40,8 +39,11 @@ import orjson
 import uvloop
 from aiohttp import web
 
+from benchmarks.http.servers import Site, free_port, serve_command
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 HOST = "127.0.0.1"
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -158,28 +160,25 @@ async def make_aiohttp_app() -> web.Application:
 def running(design: str, workers: int) -> Iterator[tuple[int, Callable[[], None]]]:
     """Run a design's server; give its port, and what restarts all of its workers."""
     if design not in {"gunicorn", "service"}:
-        server = SmallServer(design, workers)
-        server.start()
+        small = SmallServer(design, workers)
+        small.start()
         try:
-            yield server.port, server.restart
+            yield small.port, small.restart
         finally:
-            server.stop()
+            small.stop()
         return
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
-    commands = {
-        "gunicorn": ["gunicorn", "--worker-class", "aiohttp.GunicornUVLoopWebWorker", "--workers", str(workers),
-                     "--bind", f"{HOST}:{port}", "--backlog", str(BACKLOG), "--graceful-timeout", "5",
+    address = str(free_port())
+    commands: dict[str, Sequence[str | Path]] = {
+        "gunicorn": [sys.executable, "-m", "gunicorn", "--worker-class", "aiohttp.GunicornUVLoopWebWorker", "--workers",
+                     str(workers), "--bind", f"{HOST}:{address}", "--backlog", str(BACKLOG), "--graceful-timeout", "5",
                      "--log-level", "error", "benchmarks.listeners:make_aiohttp_app"],
-        "service": ["regionresolver", "serve", "--workers", str(workers), "--port", str(port), "--log-level", "error"],
+        "service": serve_command(address, "--log-level", "error", workers=workers),
     }  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-m", *commands[design]], stderr=subprocess.DEVNULL)
-    try:
-        wait_for_workers(port, workers)
-        yield port, lambda: process.send_signal(signal.SIGHUP)
-    finally:
-        process.terminate()
-        process.wait(30)
+    with ExitStack() as stack:
+        cores = ",".join(map(str, os.sched_getaffinity(0)))
+        server = Site(stack, cores=cores).run(design, address, commands[design])
+        wait_for_workers(int(address), workers)
+        yield int(address), lambda: server.process.send_signal(signal.SIGHUP)
 
 
 def wait_for_workers(port: int, workers: int) -> None:

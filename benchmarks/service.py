@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -32,7 +31,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import http_servers
+from benchmarks.http.servers import BUILD, CLIENT_CORE, SERVERS, Server, Site, head_of, serve_command, why_not
 from benchmarks.record import Condition, Figure, Measurement, append, make_record
 from benchmarks.record import Histogram as RecordedHistogram
 from regionresolver.load import Mix, Plan
@@ -46,24 +45,18 @@ from regionresolver.resolver.documents import decision_document
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmarks.http_servers import Server
-
 SHARES: Final = (0.5, 0.7, 0.9)
 CONNECTIONS: Final = 64
 WARM_UP_S: Final = 0.3
 SERVICE: Final = "service"
 MIXES: Final = {"resolve": Mix(resolve=1, decisions=0), "decisions": Mix(resolve=0, decisions=1)}
-NGINX: Final = """
-daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 1000000000; client_body_temp_path {folder}; proxy_temp_path {folder};
-  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{
-    listen 127.0.0.1:{port} backlog=1024; default_type application/json; add_header Cache-Control no-store;
-    location / {{ return 200 '{body}'; }}
-  }}
-}}
+FLOOR: Final = """
+import os, socket, sys
+from _fastpath.load_floor import serve
+answer = sys.stdin.buffer.read()
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=1024)
+listener.setblocking(False)
+serve(listener.fileno(), os.pipe()[0], answer)
 """
 
 
@@ -97,7 +90,7 @@ class Runs:
 def take_turn(server: Server, requests: Requests, *, seconds: float, rate: float | None, core: int) -> Turn:
     """Load a server once: in a closed loop, or at a rate."""
     plan = Plan(
-        f"http://127.0.0.1:{server.port}", rate=rate or 1, poisson=True, closed=rate is None, duration_s=seconds,
+        f"http://127.0.0.1:{server.address}", rate=rate or 1, poisson=True, closed=rate is None, duration_s=seconds,
         warm_up_s=WARM_UP_S, connections=CONNECTIONS, core=core, self_test_s=0,
     )  # fmt: skip
     engine = Engine(plan, requests)
@@ -144,27 +137,15 @@ def measure_build(python: str | Path, *, seconds: float = 1.0, share: float = 0.
     """Measure the service as an environment's interpreter runs it: capacity, CPU, p50, p99. About 2 * seconds + 2 s."""
     requests = made_requests(Plan("http://127.0.0.1:1", mix=MIXES["decisions"], closed=True))
     with ExitStack() as stack:
-        server = start_service(stack, python)
+        server = start_service(Site(stack), python)
         found = measure([server], requests, rounds=1, seconds=seconds, core=core, shares=[share])
     return measurements(SERVICE, "decisions", found[SERVICE])[-1]
 
 
-def start_service(stack: ExitStack, python: str | Path = sys.executable) -> Server:
+def start_service(site: Site, python: str | Path = sys.executable) -> Server:
     """Start one worker on the embedded database and the default policy."""
-    port = http_servers.free_port()
-    serve: list[str | Path] = [python, "-m", "regionresolver", "serve", "--workers", "1", "--port", str(port)]
-    return http_servers.run(SERVICE, serve, stack, port)
-
-
-def start_nginx(stack: ExitStack, folder: Path, body: bytes) -> Server | None:
-    """Start nginx with a constant answer, when it is installed."""
-    if shutil.which("nginx") is None:
-        return None
-    port = http_servers.free_port()
-    # The constant is a text in nginx's own quotes, where these mean something.
-    content = body.decode().replace("'", " ").replace("$", " ").replace("\\", " ")
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, body=content))
-    return http_servers.run("nginx", ["nginx", "-p", folder, "-c", folder / "nginx.conf"], stack, port)
+    address = site.address(SERVICE)
+    return site.run(SERVICE, address, serve_command(address, python=(python,)))
 
 
 def start_all(stack: ExitStack, folder: Path) -> tuple[list[Server], list[str]]:
@@ -172,35 +153,23 @@ def start_all(stack: ExitStack, folder: Path) -> tuple[list[Server], list[str]]:
     with Resolver.open() as resolver:
         document = decision_document(resolver.decide(ip="1.1.1.1", serving="50501", sim="50501"))
     body = orjson.dumps(document)
-    answer = http_servers.head_of(body) + body
-    servers = [start_service(stack), http_servers.start_constant("uvloop", stack, folder, answer)]
-    servers.append(start_floor(stack, answer))
-    nginx = start_nginx(stack, folder, body)
-    if nginx is not None:
-        return [*servers, nginx], []
-    return servers, ["nginx is not installed (apt: nginx-light): that yardstick is missing"]
+    site = Site(stack, folder, head_of(body) + body)
+    servers = [start_service(site), SERVERS["uvloop"]("uvloop", site), start_floor(site)]
+    if (reason := why_not("nginx_constant")) is not None:
+        return servers, [f"{reason} (apt: nginx-light): that yardstick is missing"]
+    return [*servers, SERVERS["nginx_constant"]("nginx", site)], []
 
 
-def start_floor(stack: ExitStack, answer: bytes) -> Server:
+def start_floor(site: Site) -> Server:
     """Start the load generator's own constant server."""
-    port = http_servers.free_port()
-    serve = (
-        "import socket, sys\nfrom _fastpath.load_floor import serve\nanswer = sys.stdin.buffer.read()\n"
-        "listener = socket.create_server(('127.0.0.1', int(sys.argv[1])), backlog=1024)\nlistener.setblocking(False)\n"
-        "import os\nserve(listener.fileno(), os.pipe()[0], answer)"
-    )
-    return http_servers.run("floor", [sys.executable, "-c", serve, str(port)], stack, port, answer)
+    address = site.address("floor")
+    return site.run("floor", address, [sys.executable, "-c", FLOOR, address], site.answer)
 
 
 def pss_bytes(server: Server) -> int:
     """Return the memory of a server's processes, shared pages by their part."""
-    main = server.process.pid
-    children = Path(f"/proc/{main}/task/{main}/children").read_text(encoding="ascii").split()
-    found = 0
-    for pid in (main, *children):
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-        found += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
-    return found
+    rollups = (Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines() for pid in server.pids())
+    return sum(int(line.split()[1]) * 1024 for lines in rollups for line in lines if line.startswith("Pss:"))
 
 
 def measurements(name: str, request: str, runs: Runs) -> list[Measurement]:
@@ -284,8 +253,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--requests", nargs="+", choices=MIXES, default=list(MIXES))
-    parser.add_argument("--core", type=int, default=int(http_servers.CLIENT_CORE), help="the generator's")
-    parser.add_argument("--record", type=Path, default=http_servers.BUILD / "service.jsonl", help="append the record here")
+    parser.add_argument("--core", type=int, default=int(CLIENT_CORE), help="the generator's")
+    parser.add_argument("--record", type=Path, default=BUILD / "service.jsonl", help="append the record here")
     options = parser.parse_args()
     # Where it is allowed: other work on the machine then shows less.
     with suppress(OSError):

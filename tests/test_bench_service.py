@@ -14,6 +14,7 @@ import pytest
 
 from _fastpath.load_client import histogram_places
 from benchmarks import service
+from benchmarks.http.servers import Site
 from benchmarks.record import SCHEMA_FILE, make_record
 from regionresolver.load import Plan
 from regionresolver.load.floor import constant_answer
@@ -38,7 +39,7 @@ def test_a_run_gives_a_record_of_the_one_schema(tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="needs the extra `test`")
     requests = made_requests(Plan("http://127.0.0.1:1", mix=service.MIXES["resolve"], rate=10))
     with ExitStack() as stack:
-        server = service.start_floor(stack, constant_answer())
+        server = service.start_floor(Site(stack, answer=constant_answer()))
         found = service.measure([server], requests, rounds=2, seconds=0.15, core=CORE, shares=[0.5])["floor"]
     assert len(found.closed) == len(found.open[0.5]) == 2
     assert found.capacity > 100

@@ -1,8 +1,8 @@
 """Base and head as services, side by side, loaded by turns: throughput, CPU a request, and latency from the planned send time.
 
-Both servers run all the time on one core, idle but for the one that is asked; the generator (`http_load.c`, which never
-sleeps) has another core. A run is a closed loop for throughput and CPU, then a fixed rate for latency: RATE_SHARE of what the
-base can do, requests planned as a Poisson process, each latency counted from when its request was due. So a server that
+Both servers run all the time on one core, idle but for the one that is asked; the generator (`benchmarks.http`'s, which
+never sleeps) has another core. A run is a closed loop for throughput and CPU, then a fixed rate for latency: RATE_SHARE of what
+the base can do, requests planned as a Poisson process, each latency counted from when its request was due. So a server that
 stands still for a while is late for all who came meanwhile, not for one.
 
 Server and generator run in the real-time class where that is allowed, so that other work on the machine cannot keep them from
@@ -15,33 +15,32 @@ Runs come in pairs, A B B A A B ...: the second of a pair is measured within sec
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import random
 import signal
-import struct
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import http_servers
 from benchmarks.gate.decisions import Finding, HarnessError, Limits, Verdict, judge_shift, shift_of_logs, shift_of_quantile
+from benchmarks.http.load import load
+from benchmarks.http.requests import cases, write
+from benchmarks.http.servers import ServerError, Site, serve_command
 from benchmarks.record import Figure, Histogram, Measurement, quantile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import ExitStack
+    from pathlib import Path
 
     from benchmarks.gate.builds import Build
     from benchmarks.gate.decisions import Counts
-    from benchmarks.http_servers import Server
+    from benchmarks.http.servers import Server
 
 REAL_TIME_PRIORITY: Final = 10
 RUN_S_MAX: Final = 0.8
@@ -50,7 +49,6 @@ SETTLE_S: Final = 1.0
 TRIES: Final = 3
 CONNECTIONS: Final = 64
 RATE_SHARE: Final = 0.25
-SEED: Final = 1
 STAGE: Final = "decisions"
 
 
@@ -177,22 +175,11 @@ def urgent(above: int = 0) -> tuple[str, ...]:
 
 def start(build: Build, name: str, stack: ExitStack) -> Server:
     """Start the service of a build, with one worker; it ends with the stack."""
-    port = http_servers.free_port()
-    command: list[str | Path] = [
-        *urgent(),
-        build.python,
-        "-P",
-        "-m",
-        "regionresolver",
-        "serve",
-        "--workers",
-        "1",
-        "--port",
-        str(port),
-    ]
+    site = Site(stack)
+    address = site.address(name)
     try:
-        server = http_servers.run(name, command, stack, port)
-    except SystemExit as error:
+        server = site.run(name, address, serve_command(address, python=(*urgent(), build.python, "-P")))
+    except ServerError as error:
         raise HarnessError(f"the service of {name} ({build.revision.short}) does not start: {error}") from None
     # What else it does when it starts would keep its core from the others: of one priority, real time does not share.
     time.sleep(SETTLE_S)
@@ -200,11 +187,9 @@ def start(build: Build, name: str, stack: ExitStack) -> Server:
 
 
 def write_requests(folder: Path) -> Path:
-    """Write the requests of a run, as `http_load` reads them: decisions on made pings, with what okhttp sends."""
-    rng = random.Random(SEED)
+    """Write the requests of a run: decisions on made pings, with what okhttp sends."""
     content = folder / "requests"
-    made = http_servers.posts(http_servers.pings(rng), rng)
-    content.write_bytes(b"".join(struct.pack("=I", len(request)) + request for request in made))
+    write(cases()["post"], content)
     return content
 
 
@@ -236,33 +221,25 @@ def measure_pairs(base: Server, head: Server, requests: Path, plan: Plan, rate: 
 
 def run(server: Server, requests: Path, plan: Plan, rate: float) -> Loaded:
     """Load a server once: as fast as it goes, then at the rate."""
-    before_ns = server.cpu_ns()
     closed = _load(server, requests, 0, plan.closed_s, plan.warm_up_s)
-    cpu_ns = server.cpu_ns() - before_ns
     latencies = _load(server, requests, rate, plan.open_s, plan.warm_up_s)["latency_ns"]
-    # What was served in the warm-up took CPU too, and is not in the count.
-    served = closed["rate"] * (plan.closed_s + plan.warm_up_s)
-    return Loaded(closed["rate"], cpu_ns / served, tuple((bound, count) for bound, count in latencies))
+    return Loaded(closed["rate"], closed["cpu_us"] * 1e3, tuple((bound, count) for bound, count in latencies))
 
 
 def _load(server: Server, requests: Path, rate: float, seconds: float, warm_up_s: float) -> dict[str, Any]:
-    numbers = (server.port, CONNECTIONS, seconds, 1, rate, warm_up_s)
-    command = ["taskset", "-c", http_servers.CLIENT_CORE, *urgent(), str(http_servers.build("http_load"))]
-    command += [*map(str, numbers), "histogram"]
-    found: dict[str, Any] = {}
     for _ in range(TRIES):
-        with requests.open("rb") as content:
-            done = subprocess.run(command, stdin=content, capture_output=True, text=True, check=False, timeout=120)
+        try:
+            found = load(
+                server, requests, seconds=seconds, warm_up_s=warm_up_s, connections=CONNECTIONS, rate=rate,
+                prefix=urgent(), histogram=True,
+            )  # fmt: skip
+        except ServerError as error:
+            raise HarnessError(str(error)) from None
         time.sleep(REST_S)
-        if done.returncode:
-            raise HarnessError(f"the generator failed on {server.name}: {done.stderr.strip()}")
-        found = json.loads(done.stdout)
         # No answer at all is no latency: on a busy machine a run now and then gets none, and the next is as ever.
         if found["requests"]:
-            break
-    if found["failures"] or not found["requests"]:
-        raise HarnessError(f"{server.name} answered {found['failures']} of {found['requests']} requests with an error")
-    return found
+            return found
+    raise HarnessError(f"{server.name} answered nothing in {TRIES} runs")
 
 
 @contextmanager
@@ -288,7 +265,7 @@ def freezing(pid: int, every_s: float, for_s: float) -> Iterator[None]:
 
 def worker_of(server: Server) -> int:
     """Return the process that answers: the supervisor's one worker."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-    if len(children) != 1:
-        raise HarnessError(f"{server.name} has {len(children)} workers, not one")
-    return int(children[0])
+    _, *workers = server.pids()
+    if len(workers) != 1:
+        raise HarnessError(f"{server.name} has {len(workers)} workers, not one")
+    return workers[0]

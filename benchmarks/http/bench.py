@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import statistics
@@ -12,7 +11,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmarks.http.servers import CLIENT_CORE, SERVERS, Server, Site, build, serve_command, why_not
+from benchmarks.http.load import load
+from benchmarks.http.servers import CLIENT_CORE, SERVERS, Server, Site, serve_command, why_not
 
 if TYPE_CHECKING:
     import argparse
@@ -84,9 +84,9 @@ class Bench:
         """Compare one worker and two on all cores, the client beside them: requests for a CPU second of the servers."""
         site = Site(self.site.stack, self.site.folder, self.site.answer, cores="0-1")
         started = {}
-        for count in ("1", "2"):
+        for count in (1, 2):
             address = site.address(f"workers_{count}_unix")
-            started[f"workers_{count}"] = site.run(f"workers_{count}", address, serve_command(address, "--workers", count))
+            started[f"workers_{count}"] = site.run(f"workers_{count}", address, serve_command(address, workers=count))
         found = self.results.setdefault("workers", {})
         for number in range(self.rounds):
             for name in ("workers_1", "workers_2") if number % 2 else ("workers_2", "workers_1"):
@@ -119,21 +119,12 @@ class Bench:
     def measure(
         self, server: Server, case: str, connections: int, pipeline: int, rate: float = 0, core: str = CLIENT_CORE
     ) -> Round:
-        """Load a server once. Exits when it fails a request."""
-        numbers = (connections, self.seconds, pipeline, rate)
-        command = ["taskset", "-c", core, str(build("load")), server.address, *map(str, numbers)]
+        """Load a server once. Raises ServerError when it fails a request."""
         time.sleep(PAUSE_S)
-        before_ns, started = server.cpu_ns(), time.monotonic()
-        with (self.site.folder / case).open("rb") as content:
-            ran = subprocess.run(command, stdin=content, stdout=subprocess.PIPE, check=False)
-        elapsed_s, cpu_ns = time.monotonic() - started, server.cpu_ns() - before_ns
-        if ran.returncode != 0:
-            sys.exit(f"bench-http: the load on {server.name} ({case}) broke off")
-        found: Round = json.loads(ran.stdout)
-        if found["failures"]:
-            sys.exit(f"bench-http: {server.name} failed {found['failures']:.0f} requests ({case})")
-        loaded_s = min(elapsed_s, self.seconds + WARM_UP_S)
-        return found | {"cpu_us": cpu_ns / 1e3 / found["asked"], "core": cpu_ns / 1e9 / loaded_s}
+        return load(
+            server, self.site.folder / case, seconds=self.seconds, warm_up_s=WARM_UP_S, connections=connections,
+            pipeline=pipeline, rate=rate, core=core,
+        )  # fmt: skip
 
 
 def quick(options: argparse.Namespace) -> argparse.Namespace:

@@ -4,7 +4,7 @@
  *
  * ADDRESS is a port on 127.0.0.1 or the path of a Unix socket.
  *
- * What it costs is the kernel's work for the same bytes. Written for benchmarks/http/, which builds it.
+ * What it costs is the kernel's work for the same bytes. benchmarks/http/servers.py builds it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -32,8 +32,7 @@ def measure_footprint(site: Site) -> dict[str, float]:
     subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     with ExitStack() as stack:
         own = Site(stack, site.folder, site.answer)
-        flags = ("--workers", "1", "--index", str(image))
-        server = own.run("footprint", address := own.address("footprint"), serve_command(address, *flags))
+        server = own.run("footprint", address := own.address("footprint"), serve_command(address, "--index", str(image)))
         ask(server, stack, 1)
         before = server.memory()
         ask(server, stack, CONNECTIONS)
@@ -61,7 +60,7 @@ def start_s(image: Path) -> float:
     address = str(free_port())
     started = time.monotonic()
     process = subprocess.Popen(
-        serve_command(address, "--workers", "1", "--index", str(image)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        serve_command(address, "--index", str(image)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         while not is_ready(address):

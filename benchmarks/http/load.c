@@ -1,15 +1,17 @@
 /* A load generator that never sleeps: one that waits in epoll_wait makes the server pay for its wake-ups.
  *
- *     load ADDRESS CONNECTIONS SECONDS PIPELINE RATE < REQUESTS
+ *     load ADDRESS CONNECTIONS SECONDS PIPELINE RATE WARM_UP_SECONDS [histogram] < REQUESTS
  *
  * ADDRESS is a port on 127.0.0.1 or the path of a Unix socket. REQUESTS are records of a 32-bit length (host order) and
  * that many bytes of one request; they are sent in turn. RATE 0 is a closed loop: every connection has PIPELINE requests
- * under way. Otherwise requests are planned as a Poisson process of RATE a second, each sent on a free connection as soon
- * as it is due and one is free, and its latency counts from the planned time. The first 0.3 seconds are not counted.
+ * under way; of a PIPELINE of 0, each request has a connection of its own. Otherwise requests are planned as a Poisson
+ * process of RATE a second, each sent on a free connection as soon as it is due and one is free, and its latency counts
+ * from the planned time. The warm-up is not counted.
  *
- * Prints one JSON object: requests, asked (with those that do not count), seconds, rate, failures (a status other than 200, or a connection lost), latencies
- * in microseconds, and windowed_p99_us, the median of the 99th percentiles of windows of 20 ms (of 100 answers at least).
- * Exits 2 when it cannot begin. Written for benchmarks/http/, which builds it.
+ * Prints one JSON object: requests, asked (with those that do not count), seconds, rate, failures (a status other than
+ * 200), latencies in microseconds, and windowed_p99_us, the median of the 99th percentiles of windows of 20 ms (of 100
+ * answers at least). With `histogram`, also latency_ns: [upper bound, how many] by 64 steps between powers of two (at most
+ * 1.6 % wide). Exits 2 when it cannot begin, or loses a connection. benchmarks/http/load.py builds and runs it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -28,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 1 << 16, EVENTS = 512, PIPELINE_MAX = 64, WINDOW_NS = 20000000, WINDOW_LEAST = 100, WARM_UP_NS = 300000000 };
+enum { BUFFER_BYTES = 1 << 16, EVENTS = 512, PIPELINE_MAX = 64, WINDOW_NS = 20000000, WINDOW_LEAST = 100 };
 
 struct connection {
     int socket;
@@ -178,10 +180,28 @@ static double windowed_p99_us(void) {
     return at_share(p99s, count, 0.5);
 }
 
+/* The upper bound of the bucket of a value: its 7 leading bits, and ones behind them. */
+static uint32_t bucket_of(uint32_t value) {
+    int shift = value < 128 ? 0 : 25 - __builtin_clz(value);
+    return value | ((1u << shift) - 1);
+}
+
+static void print_histogram(void) {
+    size_t end = 0;
+    printf(",\"latency_ns\":[");
+    for (size_t begin = 0; begin < done; begin = end) {
+        uint32_t bound = bucket_of(latencies_ns[begin]);
+        while (end < done && latencies_ns[end] <= bound) end++;
+        printf("%s[%u,%zu]", begin ? "," : "", bound, end - begin);
+    }
+    printf("]");
+}
+
 int main(int argc, char **argv) {
-    if (argc != 6) return fprintf(stderr, "load ADDRESS CONNECTIONS SECONDS PIPELINE RATE < REQUESTS\n"), 2;
+    if (argc < 7 || argc > 8)
+        return fprintf(stderr, "load ADDRESS CONNECTIONS SECONDS PIPELINE RATE WARM_UP_SECONDS [histogram] < REQUESTS\n"), 2;
     int count = atoi(argv[2]), pipeline = atoi(argv[4]), epoll = epoll_create1(0);
-    double seconds = atof(argv[3]), rate = atof(argv[5]);
+    double seconds = atof(argv[3]), rate = atof(argv[5]), warm_up = atof(argv[6]);
     struct epoll_event events[EVENTS];
     if (pipeline < 0 || pipeline > PIPELINE_MAX || count < 1) return fprintf(stderr, "load: 0 to 64 pipelined\n"), 2;
     int once = pipeline == 0;
@@ -192,8 +212,8 @@ int main(int argc, char **argv) {
         connect_again(&connections[i], i, epoll, argv[1]);
         idle[idle_count++] = i;
     }
-    int64_t start = now_ns(), end = start + WARM_UP_NS + (int64_t)(seconds * 1e9), now = start, planned = start;
-    counting_from_ns = start + WARM_UP_NS;
+    int64_t start = now_ns(), end = start + (int64_t)((seconds + warm_up) * 1e9), now = start, planned = start;
+    counting_from_ns = start + (int64_t)(warm_up * 1e9);
     srand48(1);
     if (rate == 0) for (int i = 0; i < count; i++) ask(&connections[i], once ? 1 : pipeline, now_ns());
     while ((now = now_ns()) < end) {
@@ -216,8 +236,10 @@ int main(int argc, char **argv) {
     double counted_s = (end - counting_from_ns) / 1e9, windowed = windowed_p99_us();
     qsort(latencies_ns, done, sizeof *latencies_ns, by_value);
     printf("{\"requests\":%zu,\"asked\":%zu,\"seconds\":%.3f,\"rate\":%.1f,\"failures\":%zu,\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,"
-           "\"windowed_p99_us\":%.1f}\n",
+           "\"windowed_p99_us\":%.1f",
            done, asked, counted_s, done / counted_s, failures, at_share(latencies_ns, done, 0.5), at_share(latencies_ns, done, 0.99),
            at_share(latencies_ns, done, 0.999), windowed);
+    if (argc == 8) print_histogram();
+    printf("}\n");
     return 0;
 }

@@ -75,8 +75,12 @@ FOOTPRINT = (
 
 
 def middle(rounds: list[Round], column: str) -> tuple[float, float]:
+    """Give the median of a column, and its spread."""
+    return median_and_spread([one[column] for one in rounds])
+
+
+def median_and_spread(values: list[float]) -> tuple[float, float]:
     """Give the median, and half of the range of the middle half of the values over it."""
-    values = [one[column] for one in rounds]
     median = statistics.median(values)
     quarters = statistics.quantiles(values, n=4) if len(values) > 1 else [median] * 3
     return median, (quarters[2] - quarters[0]) / 2 / median if median else 0.0

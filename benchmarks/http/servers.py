@@ -1,4 +1,4 @@
-"""The contestants: how each server is started on its core, and what it has cost so far.
+"""The servers that benchmarks ask: how each is started on its core, and what it has cost so far.
 
 `floor` is C on epoll with a constant answer of as many bytes as ours: what the kernel takes for the same traffic. nginx with
 its geoip2 module and HAProxy with a map of the same database look the country up, and do nothing else of the service's work;
@@ -15,7 +15,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +28,7 @@ from benchmarks.made_policies import policy_document
 from regionresolver.resolver import embedded_database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import ExitStack
 
     Start = Callable[[str, "Site"], "Server"]
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "bench"
 SERVER_CORE, CLIENT_CORE = "0", "1"
-STOP_S = 3.0
+START_S, STOP_S = 60.0, 10.0
+SAID_BYTES = 2000
 RULES = 1000
 SECOND_DATABASE = BUILD.parent / "geolite2-2018/maxminddb-geolite2-2018.703/_maxminddb_geolite2/GeoLite2-City.mmdb"
 CONSTANT = """
@@ -59,7 +62,7 @@ http {{
   {country}
   server {{
     listen {listen} backlog=1024; default_type application/json; add_header Cache-Control no-store;
-    location /v1/resolve {{ return 200 '{{"id":null,"region":"{found}","country":"{found}",{rest}}}'; }}
+    location / {{ return 200 '{{"id":null,"region":"{found}","country":"{found}",{rest}}}'; }}
   }}
 }}
 """
@@ -76,6 +79,10 @@ frontend in
   bind 127.0.0.1:{port}
   http-request return status 200 content-type application/json hdr Cache-Control no-store lf-file {folder}/answer
 """
+
+
+class ServerError(SystemExit):
+    """A server that does not start, or fails under load. It need not be caught: it ends a benchmark with its message."""
 
 
 @dataclass
@@ -107,12 +114,22 @@ class Server:
         if self.address.isdigit():
             return socket.create_connection(("127.0.0.1", int(self.address)), 5)
         found = socket.socket(socket.AF_UNIX)
+        found.settimeout(5)
         try:
             found.connect(self.address)
         except OSError:
             found.close()
             raise
         return found
+
+    def answers(self) -> bool:
+        """Ask once, and say whether there was an answer, whatever it says."""
+        try:
+            with self.connect() as client:
+                client.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                return bool(client.recv(4096))
+        except OSError:
+            return False
 
 
 def build(name: str) -> Path:
@@ -126,33 +143,49 @@ def build(name: str) -> Path:
 
 @dataclass
 class Site:
-    """Where servers are started: a folder of their own, and the answer that constant ones give."""
+    """Where servers are started, to end with a stack: a folder of their own, and the answer that constant ones give.
+
+    What a server says on standard error is kept for when it does not start, unless it `says_much`: a file costs a server more
+    than nowhere does.
+    """
 
     stack: ExitStack
     folder: Path = Path()
     answer: bytes = b""
     cores: str = SERVER_CORE
+    says_much: bool = False
 
     def address(self, name: str) -> str:
         """Find an address for a server."""
         return str(self.folder / f"{name}.sock") if name.endswith("_unix") else str(free_port())
 
-    def run(self, name: str, address: str, command: list[str | Path], stdin: bytes = b"") -> Server:
-        """Start a server on its core, and wait until it listens."""
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(["taskset", "-c", self.cores, *command], stdin=subprocess.PIPE, **quiet)  # type: ignore[call-overload]
+    def run(self, name: str, address: str, command: Sequence[str | Path], stdin: bytes = b"") -> Server:
+        """Start a server on its cores, and wait until it answers. Raises ServerError, at once where it ends instead."""
+        said = self.stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
+        process = subprocess.Popen(
+            ["taskset", "-c", self.cores, *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL if self.says_much else said,
+        )
         self.stack.callback(stop, process)
-        process.stdin.write(stdin)
-        process.stdin.close()
+        assert process.stdin is not None
+        with suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(stdin)
         server = Server(name, address, process)
-        for _ in range(600):
-            try:
-                server.connect().close()
-            except OSError:
-                time.sleep(0.05)
+        deadline = time.monotonic() + START_S
+        while not server.answers() or process.poll() is not None:
+            if process.poll() is not None:
+                what = f"ended with status {process.returncode}"
+            elif time.monotonic() > deadline:
+                what = f"does not answer within {START_S:.0f} s"
             else:
-                return server
-        sys.exit(f"bench-http: {name} does not listen: {' '.join(map(str, command))}")
+                time.sleep(0.05)
+                continue
+            said.seek(max(said.seek(0, os.SEEK_END) - SAID_BYTES, 0))
+            words = said.read().decode(errors="replace").strip() or "it said nothing"
+            raise ServerError(f"{name} {what}: {' '.join(map(str, command))}\n{words}")
+        return server
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -171,10 +204,12 @@ def free_port() -> int:
         return port
 
 
-def serve_command(address: str, *flags: str) -> list[str | Path]:
+def serve_command(
+    address: str, *flags: str, workers: int = 1, python: Sequence[str | Path] = (sys.executable,)
+) -> list[str | Path]:
     """Give the command that starts the service on an address."""
     where = ["--port", address] if address.isdigit() else ["--unix-socket", address]
-    return [sys.executable, "-m", "regionresolver", "serve", *where, "--log-level", "error", *flags]
+    return [*python, "-m", "regionresolver", "serve", *where, "--workers", str(workers), *flags]
 
 
 def start_ours(*flags: str) -> Start:
@@ -192,7 +227,7 @@ def start_with_rules(name: str, site: Site) -> Server:
         rule["when"]["sku"] = [f"M{number:04}*"]  # else rules hide others, and such a policy is refused
         rule["review_by"] = "2099-01-01"  # nor may one deny without an end
     policy.write_text(json.dumps(document, default=str))
-    return start_ours("--workers", "1", "--policy", str(policy))(name, site)
+    return start_ours("--policy", str(policy))(name, site)
 
 
 def start_floor(name: str, site: Site) -> Server:
@@ -213,13 +248,13 @@ def start_plain(loop: str) -> Start:
     return start
 
 
-def start_nginx(name: str, site: Site) -> Server:
+def start_nginx(name: str, site: Site, *, constant: bool = False) -> Server:
     address = site.address(name)
     rest = '"subdivision"' + site.answer.partition(b'"subdivision"')[2].decode().rstrip("}")
     listen = f"127.0.0.1:{address}" if address.isdigit() else f"unix:{address}"
     module = country = ""
     found = "US"
-    if "constant" not in name:
+    if not constant:
         module = "load_module modules/ngx_http_geoip2_module.so;"
         country = f"geoip2 {embedded_database()} {{ $found_country source=$arg_ip country iso_code; }}"
         found = "$found_country"
@@ -228,6 +263,10 @@ def start_nginx(name: str, site: Site) -> Server:
     content = NGINX.format(folder=folder, listen=listen, module=module, country=country, found=found, rest=rest)
     (folder / "nginx.conf").write_text(content)
     return site.run(name, address, ["nginx", "-p", "/usr/share/nginx", "-c", folder / "nginx.conf"])
+
+
+def start_nginx_constant(name: str, site: Site) -> Server:
+    return start_nginx(name, site, constant=True)
 
 
 def start_haproxy(name: str, site: Site) -> Server:
@@ -253,19 +292,19 @@ def write_countries(path: Path) -> None:
 
 
 SERVERS: dict[str, Start] = {
-    "lane": start_ours("--workers", "1"),
-    "lane_again": start_ours("--workers", "1"),
+    "lane": start_ours(),
+    "lane_again": start_ours(),
     "lane_rules": start_with_rules,
-    "lane_two_databases": start_ours("--workers", "1", "--db", str(embedded_database()), "--db", str(SECOND_DATABASE)),
-    "lane_unix": start_ours("--workers", "1"),
-    "no_lane": start_ours("--workers", "1", "--no-lane"),
+    "lane_two_databases": start_ours("--db", str(embedded_database()), "--db", str(SECOND_DATABASE)),
+    "lane_unix": start_ours(),
+    "no_lane": start_ours("--no-lane"),
     "plain": start_plain("uvloop"),
     "plain_asyncio": start_plain("asyncio"),
     "uvloop": start_constant,
     "floor": start_floor,
     "floor_unix": start_floor,
     "nginx": start_nginx,
-    "nginx_constant": start_nginx,
+    "nginx_constant": start_nginx_constant,
     "nginx_unix": start_nginx,
     "haproxy": start_haproxy,
     "haproxy_constant": start_haproxy,
