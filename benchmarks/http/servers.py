@@ -174,18 +174,15 @@ class Site:
             process.stdin.write(stdin)
         server = Server(name, address, process)
         deadline = time.monotonic() + START_S
-        while not server.answers() or process.poll() is not None:
-            if process.poll() is not None:
-                what = f"ended with status {process.returncode}"
-            elif time.monotonic() > deadline:
-                what = f"does not answer within {START_S:.0f} s"
-            else:
-                time.sleep(0.05)
-                continue
-            said.seek(max(said.seek(0, os.SEEK_END) - SAID_BYTES, 0))
-            words = said.read().decode(errors="replace").strip() or "it said nothing"
-            raise ServerError(f"{name} {what}: {' '.join(map(str, command))}\n{words}")
-        return server
+        while process.poll() is None and time.monotonic() < deadline:
+            if server.answers():
+                return server
+            time.sleep(0.05)
+        is_late = process.returncode is None
+        what = f"does not answer within {START_S:.0f} s" if is_late else f"ended with status {process.returncode}"
+        said.seek(max(said.seek(0, os.SEEK_END) - SAID_BYTES, 0))
+        words = said.read().decode(errors="replace").strip() or "it said nothing"
+        raise ServerError(f"{name} {what}: {' '.join(map(str, command))}\n{words}")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
