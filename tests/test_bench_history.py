@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from argparse import Namespace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pytest
 from benchmarks.history import page
 from benchmarks.history.__main__ import HISTORY, main, order, peers_of
 from benchmarks.history.changes import all_series, changes_of
+from benchmarks.http.report import record_of, targets
 from benchmarks.record import Figure, Histogram, Measurement, Record, Revision, append, make_record, read
 
 if TYPE_CHECKING:
@@ -81,10 +83,14 @@ def test_the_history_of_the_tree_is_whole() -> None:
 
 
 def test_a_result_of_bench_http_becomes_peers() -> None:
-    rounds = [{"cpu_us": 8.0, "rate": 100.0}, {"cpu_us": 9.0, "rate": 90.0}, {"cpu_us": 10.0, "rate": 80.0}]
-    (found,) = peers_of({"options": {"connections": 64, "json": None}, "rounds": {"GET": {"lane": rounds}}})
-    assert (found.layer, found.stage, found.conditions) == ("peer", "GET lane", {"connections": 64})
-    assert [(one.name, one.value, one.rounds) for one in found.figures] == [("cpu", 9000.0, 3), ("throughput", 90.0, 3)]
+    rounds = [{"cpu_us": cpu, "rate": 100.0, "core": 1.0} for cpu in (8.0, 9.0, 10.0)]
+    results = {"get_64": dict.fromkeys(("lane", "nginx"), rounds)}
+    written = record_of(results, targets(results, {}), Namespace(rounds=3, seconds=0.7))
+    found = peers_of(written)
+    assert [(one.layer, one.stage) for one in found] == [("peer", "get_64 lane"), ("peer", "get_64 nginx")]
+    cpu = found[0].figure("cpu")
+    assert cpu is not None
+    assert (cpu.value, cpu.rounds) == (9000.0, 3)
 
 
 class Places(HTMLParser):

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> ExitStatus:
     record = commands.add_parser("record", help="measure, and append a line")
     record.add_argument("--layers", nargs="+", choices=LAYERS, default=list(LAYERS))
     record.add_argument("--commits", metavar="RANGE", help="commits that change compiled code, instead of the tree")
-    record.add_argument("--peers", type=Path, metavar="FILE", help="take a result of make bench-http in")
+    record.add_argument("--peers", type=Path, metavar="FILE", help="take the last record of make bench-http in")
     record.add_argument("--note", action="append", default=[], help="what a reader has to know of this run")
     report = commands.add_parser("report", help="write the page")
     report.add_argument("--out", type=Path, default=BUILD / "report", metavar="FOLDER")
@@ -108,7 +108,7 @@ def measured(build: Build, layers: Sequence[str], peers: Path | None, notes: Seq
         found += counted.measurements()
         said += [f"{name} was not counted: {why}" for name, why in counted.refused.items()]
     if peers is not None:
-        found += peers_of(json.loads(peers.read_text(encoding="utf-8")))
+        found += peers_of(read(peers)[-1])
     return make_record(found, revision=build.revision, notes=tuple(said))
 
 
@@ -133,22 +133,9 @@ def _spread(name: str, unit: str, values: Sequence[float], **more: Any) -> Figur
     return Figure(name=name, value=middle, unit=unit, low=low, high=high, rounds=len(values), **more)
 
 
-def peers_of(result: dict[str, Any]) -> list[Measurement]:
-    """Read what `make bench-http` wrote: CPU a request and requests a second of each server."""
-    options = {name: value for name, value in result["options"].items() if isinstance(value, int | float | str)}
-    return [
-        Measurement(
-            layer="peer",
-            stage=f"{case} {server}",
-            conditions=options,
-            figures=(
-                _spread("cpu", "ns", [one["cpu_us"] * 1e3 for one in rounds]),
-                _spread("throughput", "requests/s", [one["rate"] for one in rounds], better="higher"),
-            ),
-        )
-        for case, servers in result["rounds"].items()
-        for server, rounds in servers.items()
-    ]
+def peers_of(record: Record) -> list[Measurement]:
+    """Take what `make bench-http` wrote of each server, as peers: the service too, or its series would have this in them."""
+    return [one.model_copy(update={"layer": "peer"}) for one in record.measurements if "server" in one.conditions]
 
 
 if __name__ == "__main__":
