@@ -120,6 +120,9 @@ cdef class Lane:
     cdef public bint is_draining
     # The longest array of pings that is taken here, -1 where batches are not.
     cdef public Py_ssize_t array_bytes_max
+    cdef public Py_ssize_t waiting, refuse_from
+    cdef readonly uint64_t refused, left
+    cdef tuple _refusal, _spared
     cdef Head _batch
     cdef bytes _batch_id
 
@@ -133,6 +136,7 @@ cdef class Lane:
     cdef int _add_reader(self, int descriptor, LaneConnection connection) except -1
     cdef int _drop_reader(self, int descriptor) except -1
     cdef int _tell_answered(self, const Head* head, int64_t at_us) except -1
+    cdef bint _refuses(self, const char* request, Py_ssize_t size)
     cdef int _scan(self, const char* text, Py_ssize_t length, Head* out) noexcept nogil
     cdef int _answer_one(self, const Head* head, const char* body, int64_t at_us)
     cdef void _count_answers(self, int64_t began_ns) noexcept nogil

@@ -449,6 +449,15 @@ cdef uint64_t next_random(uint64_t* state) noexcept nogil:
     return result
 
 
+cdef void put_identity(char* at, uint64_t* state) noexcept nogil:
+    """Write a new request id: 32 hexadecimal digits."""
+    cdef uint64_t[2] random
+    cdef int i
+    random[0], random[1] = next_random(state), next_random(state)
+    for i in range(REQUEST_ID_DIGITS):
+        at[i] = DIGITS[random[i >> 4] >> (4 * (i & 15)) & 15]
+
+
 cdef inline char* put(char* at, const void* text, Py_ssize_t size) noexcept nogil:
     memcpy(at, text, size)
     return at + size
@@ -473,6 +482,8 @@ cdef class Lane:
 
     `texts` are those of the generation that answers; `seed` are 32 random bytes.
     A POST with more than `body_limit_bytes` is left to the slow path. While `is_draining` everything is.
+    `waiting` is how many requests wait for the slow path, as the connections say; from `refuse_from` on what would be left to
+    it whole is refused. `refused` and `left` count those, as far as they came whole.
     """
 
     def __cinit__(self, Texts texts not None, bytes seed not None, Py_ssize_t body_limit_bytes):
@@ -488,6 +499,7 @@ cdef class Lane:
             raise MemoryError
         memset(self._date, b" "[0], DATE_BYTES)
         self.array_bytes_max = -1
+        self.refuse_from = INT64_MAX
 
     def __dealloc__(self):
         if self._poll >= 0:
@@ -753,20 +765,48 @@ cdef class Lane:
         self._fresh[head.route] += 1
         return PLAIN
 
+    def set_refusal(self, parts, spared):
+        """Set the answer to what is refused: three `parts`, with a request id between each two.
+
+        A request that begins as one of `spared` never is. Raises ValueError for an answer that is too long.
+        """
+        cdef tuple taken = tuple(bytes(part) for part in parts)
+        if len(taken) != 3 or sum(map(len, taken)) + 2 * REQUEST_ID_DIGITS > ANSWER_BYTES_MAX:
+            raise ValueError("a refusal has three parts, and the length of an answer at most")
+        self._refusal, self._spared = taken, tuple(bytes(start) for start in spared)
+
+    cdef bint _refuses(self, const char* request, Py_ssize_t size):
+        """Answer a whole request that would be left with the refusal, if too many wait already."""
+        cdef bytes start, part
+        cdef char* at
+        cdef char[REQUEST_ID_DIGITS] identity
+        cdef int i
+        if self.waiting < self.refuse_from or self.is_draining or self._refusal is None:
+            return False
+        for start in self._spared:
+            if PyBytes_GET_SIZE(start) <= size and memcmp(request, PyBytes_AS_STRING(start), PyBytes_GET_SIZE(start)) == 0:
+                return False
+        put_identity(identity, self._random)
+        at = self._out + self._used
+        for i in range(3):
+            if i:
+                at = put(at, identity, REQUEST_ID_DIGITS)
+            part = <bytes>self._refusal[i]
+            at = put(at, PyBytes_AS_STRING(part), PyBytes_GET_SIZE(part))
+        self._used = at - self._out
+        self.refused += 1
+        return True
+
     cdef void _write(self, const Head* head, const Ping* ping, const Composed* composed) noexcept nogil:
         """Write head and document behind what is written already."""
         cdef char* at = self._out + self._used
-        cdef uint64_t[2] random
         cdef uint64_t id_bytes = 4 if ping.id == NULL else 2 + ping.id_bytes
-        cdef int i
         at = put(at, HEAD_TO_ID, 87)
         self._told_id = at
         if head.request_id != NULL:
             at = put(at, head.request_id, head.request_id_bytes)
         else:
-            random[0], random[1] = next_random(self._random), next_random(self._random)
-            for i in range(REQUEST_ID_DIGITS):
-                at[i] = DIGITS[random[i >> 4] >> (4 * (i & 15)) & 15]
+            put_identity(at, self._random)
             at += REQUEST_ID_DIGITS
         at = put(at, ID_TO_LENGTH, 43)
         at = put_number(at, 6 + id_bytes + composed.size)
@@ -876,19 +916,24 @@ cdef class LaneConnection:
                         lane.keys.spend(self._key_row)
                     if lane._tell is not None and head.reason == PLAIN:
                         lane._tell_answered(&head, at_us)
-                if head.reason == PLAIN:
-                    at += whole
-                    if lane._used <= OUT_BYTES - ANSWER_BYTES_MAX:
-                        continue
-                    self._flush(begin)
-                    begin = 0
-                    if not self.is_writing_paused:
-                        continue
-                    outcome = PAUSED
-                    break
-                outcome = ODD
+                if head.reason != PLAIN:
+                    outcome = ODD
             if outcome == ODD:
                 whole = head.head_bytes + <Py_ssize_t>head.body_bytes
+                if whole <= size - at and lane._refuses(text + at, whole):
+                    outcome = CANONICAL
+                elif whole <= size - at:
+                    lane.left += 1
+            if outcome == CANONICAL:    # and answered
+                at += whole
+                if lane._used <= OUT_BYTES - ANSWER_BYTES_MAX:
+                    continue
+                self._flush(begin)
+                begin = 0
+                if not self.is_writing_paused:
+                    continue
+                outcome = PAUSED
+                break
             if outcome != MORE:     # a BATCHED one has broken out before
                 lane._count_declined(head.reason)
             break

@@ -16,11 +16,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from _fastpath.load_client import Client
+from regionresolver.load.histogram import Histogram
 from regionresolver.service.protocol import TICK_S, early_s
 from tests.http_service import LOOPBACK
 from tests.serve_process import PATIENCE_S, ROOT, Load, Serve, serve
@@ -273,6 +276,69 @@ async def meddled_sources(folder: Path, seconds: float) -> Found:
     found.figures = {"answered": load.answered, "wrong": load.wrong, "failed": load.failed, "reloads_refused": refused}
     found.demand(load.wrong == load.failed == 0, "answers were wrong or failed")
     found.demand(refused >= 3, "a broken source was not refused")
+    return found
+
+
+OVERLOAD_CONNECTIONS = 256
+ODD_GET = b"GET /v1/resolve/84.0.1.1 HTTP/1.1\r\nHost: a\r\n\r\n"  # which the lane leaves
+
+
+@dataclass
+class Offered:
+    """What became of requests at a constant rate (0: as many as come back): latencies from the planned time, of 200 alone."""
+
+    admitted: int
+    refused: int
+    others: int
+    seconds: float
+    p99_ms: float
+
+
+async def offer(port: int, rate_per_s: float, seconds: float, connections: int) -> Offered:
+    client = Client(
+        socket.AF_INET, LOOPBACK.encode(), port, [ODD_GET], bytes(1), [(200, [b'"region":"'])],
+        connections=connections, pipeline=1, timeout_s=10.0,
+    )  # fmt: skip
+    planned = {"from_per_s": rate_per_s, "to_per_s": rate_per_s, "poisson": True} if rate_per_s else {"closed": True}
+
+    def run() -> None:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # of this thread: it never waits, and not where the service runs
+        client.run(seconds=seconds, warm_up_s=seconds / 4, **planned)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while thread.is_alive():  # noqa: ASYNC110 - it is another thread
+        await asyncio.sleep(0.05)
+    statuses = client.statuses()
+    admitted, refused = statuses.get(200, 0), statuses.get(503, 0)
+    others = sum(statuses.values()) - admitted - refused + sum(client.errors().values()) - refused
+    p99_ns = Histogram(client.counts("latency")).percentile_ns(99)
+    return Offered(admitted, refused, others, (client.finished_ns - client.started_ns) / 1e9, round(p99_ns / 1e6, 2))
+
+
+async def overload(folder: Path, seconds: float) -> Found:
+    """Twice as many odd requests as can be answered: those that are admitted must not wait, and the others get 503."""
+    found, world = Found("2 x overload of the slow path"), World(folder)
+    with serve("--db", str(world.db), "--policy", str(world.policy), "--workers", "1") as running:
+        for pid in running.workers():
+            os.sched_setaffinity(pid, {min(os.sched_getaffinity(0))})
+        whole = await offer(running.port, 0, seconds, 32)
+        capacity = whole.admitted / whole.seconds
+        usual = await offer(running.port, 0.7 * capacity, seconds, OVERLOAD_CONNECTIONS)
+        twice = await offer(running.port, 2 * capacity, seconds, OVERLOAD_CONNECTIONS)
+        await asyncio.sleep(0.3)
+        after = await offer(running.port, 0.1 * capacity, seconds, 32)
+    found.figures = {
+        "capacity_per_s": round(capacity), "p99_ms_at_70_percent": usual.p99_ms, "p99_ms_of_the_admitted": twice.p99_ms,
+        "admitted_per_s": round(twice.admitted / twice.seconds), "refused_per_s": round(twice.refused / twice.seconds),
+        "refused_at_70_percent": usual.refused, "refused_afterwards": after.refused,
+    }  # fmt: skip
+    found.demand(whole.others == usual.others == twice.others == after.others == 0, "requests got neither 200 nor 503")
+    found.demand(whole.refused == 0, "requests were refused with 32 under way")
+    found.demand(twice.refused > twice.admitted / 2, "less was refused than is too much")
+    found.demand(twice.p99_ms < 3 * usual.p99_ms, "those that were admitted waited")
+    found.demand(twice.admitted / twice.seconds > capacity / 4, "refusing leaves no time to answer")
+    found.demand(after.refused == 0, "requests are still refused when the load is gone")
     return found
 
 

@@ -35,6 +35,7 @@ def plan(minutes: float) -> dict[str, Callable[[Path], Coroutine[None, None, fau
         "reload": lambda folder: faults.reloads_under_load(folder, 600 * share, 1.0),
         "sources": lambda folder: faults.meddled_sources(folder, 60 * share),
         "slow": lambda folder: faults.slow_clients(folder, max(10, round(1000 * share)), 10, 30),
+        "overload": lambda folder: faults.overload(folder, 10 * share),
         "disk": lambda folder: faults.full_disk(folder, 30 * share),
         "soak": lambda folder: faults.soak(folder, minutes, max(4, round(200 * share))),
     }
@@ -42,7 +43,7 @@ def plan(minutes: float) -> dict[str, Callable[[Path], Coroutine[None, None, fau
 
 @click.command()
 @click.option("--minutes", type=float, default=30.0, show_default=True, help="How long the soak itself takes.")
-@click.option("--only", multiple=True, help="One of kill, restart, reload, sources, slow, disk, soak.  [repeatable]")
+@click.option("--only", multiple=True, help="One of kill, restart, reload, sources, slow, overload, disk, soak.  [repeatable]")
 @click.option("--json", "file", type=click.Path(path_type=Path), default=Path("build/soak/soak.json"), show_default=True)
 def main(minutes: float, only: tuple[str, ...], file: Path) -> None:
     """Do to a running service what must not hurt it."""

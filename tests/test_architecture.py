@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-COMPILED = {"access", "protocol", "batch_answers", "batch_items", "batch_lane", "pings", "state"}
+COMPILED = {"access", "protocol", "batch_answers", "batch_items", "batch_lane", "overload", "pings", "state"}
 LEAVES = {"errors", "model", "settings"}
 ALLOWED: dict[str, set[str]] = {
     "_fastpath": set(),

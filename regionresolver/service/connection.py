@@ -59,6 +59,9 @@ _TOO_MANY_HEADERS = "Too many headers received"  # aiohttp has no type for it
 class Owner(Protocol):
     """Who shares a connection with aiohttp's handler, and has to know when an answer is wholly written."""
 
+    def begun(self) -> None:
+        """Take note that the request in hand waits no more."""
+
     def answered(self, *, keep_alive: bool) -> None:
         """Take note of it; without `keep_alive` the handler ends the connection now."""
 
@@ -278,6 +281,8 @@ class Connection(web.RequestHandler):
         self._line = b""
         self._head_bytes = 0
         self._heads_read += 1
+        if self._owner is not None:
+            self._owner.begun()
         if self._head_deadline is not None:
             self._stop_deadline()
 
@@ -406,9 +411,9 @@ def _is_unknown_method(beginning: bytes) -> bool:
     return match is not None and match[1].decode("ascii") not in hdrs.METH_ALL
 
 
-def problem_bytes(problem: Problem, *, keep_alive: bool = False) -> bytes:
+def problem_bytes(problem: Problem, *, keep_alive: bool = False, identity: str | None = None) -> bytes:
     """Give a problem as the bytes of an answer, where there is no request that aiohttp could answer."""
-    identity = request_id.taken_or_made([])
+    identity = identity or request_id.taken_or_made([])
     body = problem.document(identity)
     headers = standing_headers(identity) | {
         "Content-Type": CONTENT_TYPE,
@@ -419,3 +424,9 @@ def problem_bytes(problem: Problem, *, keep_alive: bool = False) -> bytes:
     status = HTTPStatus(problem.kind.status)
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode("ascii") + body
+
+
+def refusal_parts(problem: Problem) -> list[bytes]:
+    """Give a problem as an answer that keeps its connection, cut where its request id stands."""
+    place = request_id.taken_or_made([])
+    return problem_bytes(problem, keep_alive=True, identity=place).split(place.encode("ascii"))

@@ -23,10 +23,10 @@ def count_answer(page: WorkerPage, request: web.BaseRequest, status: int, second
     page.count_answer(asked(request).route or _NO_ROUTE, status, seconds)
 
 
-def count_refusal(page: WorkerPage | None, status: int) -> None:
-    """Count an answer to what never became a request; without a page nobody counts."""
+def count_refusal(page: WorkerPage | None, status: int, number: int = 1) -> None:
+    """Count answers to what never became a request; without a page nobody counts."""
     if page is not None:
-        page.count(metrics.REQUESTS, *_NO_ROUTE, str(status))
+        page.count(metrics.REQUESTS, *_NO_ROUTE, str(status), by=number)
 
 
 class LogCounts:

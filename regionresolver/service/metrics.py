@@ -341,8 +341,9 @@ GENERATION: Final = gauge(
 SHED: Final = counter(
     "requests_shed",
     "Requests refused with 503 OVERLOADED, by what was too much.",
-    "More workers or instances. `in_flight`: look for slow bodies and long batches; `lag`: for what holds the loop up.",
-    OneOf("reason", ("in_flight", "lag")),
+    "More workers or instances. `in_flight`: look for slow bodies and long batches; `lag`: for what holds the loop up; "
+    "`waiting`: for why so many requests are left by the lane.",
+    OneOf("reason", ("in_flight", "lag", "waiting")),
 )
 LOOP_LAG: Final = gauge(
     "loop_lag_seconds",

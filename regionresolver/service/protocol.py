@@ -57,10 +57,10 @@ from regionresolver.resolver.documents import decision_document
 from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import logs, metrics
 from regionresolver.service.batch_lane import BatchExchange, BatchHead
-from regionresolver.service.connection import FRESH_S, LINGER_S, Connection, problem_bytes
+from regionresolver.service.connection import FRESH_S, LINGER_S, Connection, problem_bytes, refusal_parts
 from regionresolver.service.counting import count_refusal
 from regionresolver.service.handlers import resolve_document
-from regionresolver.service.overload import Pressure, overloaded
+from regionresolver.service.overload import SPARED_STARTS, Pressure, overloaded
 from regionresolver.service.pages import WorkerPage
 from regionresolver.service.problems import Problem, body_overdue, head_overdue
 from regionresolver.service.state import ServiceState
@@ -109,7 +109,9 @@ class Fronts:
         """Make a lane over the resolver's engine; `start` sets its clock going."""
         self.lane = Lane(Texts(resolver.engine, compose), secrets.token_bytes(32), settings.body_limit_bytes)
         self.server = server
+        self.lane.set_refusal(refusal_parts(overloaded()), SPARED_STARTS)
         self.pressure = pressure or Pressure(settings)
+        self.pressure.lane = self.lane
         self.settings = settings
         self.loop = loop
         self.head_s = settings.head_timeout_s - early_s(settings.head_timeout_s)
@@ -206,6 +208,7 @@ class Front(LaneConnection, asyncio.Protocol):
         "_held",
         "_is_answered",
         "_is_reading_paused",
+        "_is_waiting",
         "_place",
         "_unread_bytes",
     )
@@ -221,6 +224,7 @@ class Front(LaneConnection, asyncio.Protocol):
         self._unread_bytes = 0
         self._is_answered = False
         self._is_reading_paused = False
+        self._is_waiting = False
 
     # --- what the transport tells
 
@@ -363,6 +367,9 @@ class Front(LaneConnection, asyncio.Protocol):
         if len(rest) > size:
             self._hold(rest[size:])
             rest = rest[:size]
+        if is_whole:
+            self._is_waiting = True
+            self.lane.waiting += 1
         if is_whole and is_vetted:
             handler.take_whole(rest)
         else:
@@ -401,6 +408,7 @@ class Front(LaneConnection, asyncio.Protocol):
 
     def _leave(self, place: Place) -> None:
         """Leave the lane, and the reading to the transport."""
+        self.begun()
         self.leave_to_transport()
         self._go_to(place)
 
@@ -442,6 +450,12 @@ class Front(LaneConnection, asyncio.Protocol):
         self.transport.pause_reading()
 
     # --- back to the lane
+
+    def begun(self) -> None:
+        """Take note that the request that aiohttp has does not wait any more."""
+        if self._is_waiting:
+            self._is_waiting = False
+            self.lane.waiting -= 1
 
     def answered(self, *, keep_alive: bool) -> None:
         """Take note that aiohttp has wholly written an answer, and whether it will end the connection."""
