@@ -34,7 +34,7 @@ test: $(VENV)/.dev  ## run the tests
 	$(bin)/python -m pytest
 
 soak: $(VENV)/.dev  ## killed workers, restarts, reloads, broken files, a full disk, and MINUTES=30 of load with 200 reloads
-	$(bin)/python -m tests.soak --minutes $(or $(MINUTES),30)
+	$(bin)/python -m tests.soak --minutes $(or $(MINUTES),30) $(ARGS)
 
 nightly: $(VENV)/.dev  ## a million generated policies x pings x instants against the readable evaluator
 	REGIONRESOLVER_CASES=1000000 $(bin)/python -m pytest tests/test_policy_table.py -k 'readable_evaluator and not many'
