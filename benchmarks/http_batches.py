@@ -52,11 +52,6 @@ SILENCE_S = 10.0
 END = b'"complete":true}\n\r\n0\r\n\r\n'
 
 
-def made() -> list[bytes]:
-    """Make the pings, as the single requests of `benchmarks.http` have them."""
-    return [post.partition(b"\r\n\r\n")[2] for post in requests.cases()["post"]]
-
-
 def request(kind: str, length: int) -> bytes:
     head = f"POST /v1/decisions/batch HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/{kind}\r\n"
     return f"{head}Content-Length: {length}\r\n\r\n".encode()
@@ -170,7 +165,7 @@ def main() -> None:
     parser.add_argument("--pings", type=int, default=200_000, help="in each round; the loop in Python gets a tenth")
     parser.add_argument("--json", type=Path, help="write every round here")
     options = parser.parse_args()
-    elements = made()
+    elements = requests.bodies()
     results: dict[str, dict[str, list[float]]] = {}
     with ExitStack() as stack:
         site = Site(stack)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from _fastpath.texts import Texts
-from benchmarks.http_batches import made
+from benchmarks.http.requests import bodies
 from regionresolver import Resolver
 from regionresolver.service.batch_answers import Batch
 from regionresolver.service.pages import Pages
@@ -51,7 +51,7 @@ def array(state: ServiceState, pings: list[bytes]) -> bytes:
 def test_a_batch(
     benchmark: BenchmarkFixture, states: dict[str, ServiceState], answer: Callable[[ServiceState, list[bytes]], bytes], way: str
 ) -> None:
-    pings = made()[:PINGS]
+    pings = bodies()[:PINGS]
     benchmark.group = f"batch of {PINGS} pings, {answer.__name__}"
     benchmark.extra_info["pings"] = PINGS
     found = benchmark(answer, states[way], pings)

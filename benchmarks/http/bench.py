@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import statistics
@@ -11,8 +12,9 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from benchmarks.http import requests
 from benchmarks.http.load import load
-from benchmarks.http.servers import CLIENT_CORE, SERVERS, Server, Site, serve_command, why_not
+from benchmarks.http.servers import CLIENT_CORE, SERVERS, Server, ServerError, Site, serve_command, why_not
 
 if TYPE_CHECKING:
     import argparse
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 WARM_UP_S = 0.3
 SHARES = (0.3, 0.5, 0.7)
 PAUSE_S = 0.02
+BATCH = 1000
+# Of answers to a batch only what is not allowed, so that the client has little to read.
+BATCH_SCRIPT = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Prefer"] = "return=minimal"
+wrk.body = [=[%s]=]
+"""
 
 Round = dict[str, float]
 """What one measurement gave: rate, core (the server's share of its core), cpu_us, p50_us, p99_us, p999_us, windowed_p99_us."""
@@ -81,16 +91,25 @@ class Bench:
         tell("open_loop")
 
     def run_workers(self) -> None:
-        """Compare one worker and two on all cores, the client beside them: requests for a CPU second of the servers."""
+        """Compare one worker and two on all cores, the client beside them: requests for a CPU second of the servers.
+
+        And their rates in batches, from a client that sleeps (wrk): what it takes of the cores is little beside those.
+        """
         site = Site(self.site.stack, self.site.folder, self.site.answer, cores="0-1")
-        started = {}
-        for count in (1, 2):
-            address = site.address(f"workers_{count}_unix")
-            started[f"workers_{count}"] = site.run(f"workers_{count}", address, serve_command(address, workers=count))
-        found = self.results.setdefault("workers", {})
+        started, names = {}, ("workers_1", "workers_2")
+        for count, name in enumerate(names, 1):
+            for kind in ("_unix", ""):
+                address = site.address(name + kind)
+                started[name + kind] = site.run(name + kind, address, serve_command(address, workers=count))
+        script = self.site.folder / "batch.lua"
+        script.write_text(BATCH_SCRIPT % json.dumps([*map(json.loads, requests.bodies()[:BATCH])]), "utf-8")
         for number in range(self.rounds):
-            for name in ("workers_1", "workers_2") if number % 2 else ("workers_2", "workers_1"):
-                found.setdefault(name, []).append(self.measure(started[name], "get", 64, 1, core="0-1"))
+            for name in names if number % 2 else names[::-1]:
+                measured = self.measure(started[name + "_unix"], "get", 64, 1, core="0-1")
+                self.results.setdefault("workers", {}).setdefault(name, []).append(measured)
+                if shutil.which("wrk") is not None:
+                    measured = self.wrk(started[name], "/v1/decisions/batch", "-c8", "-s", str(script), core="0-1")
+                    self.results.setdefault("workers_batch", {}).setdefault(name, []).append(measured)
         tell("workers")
 
     def run_wrk(self, names: Iterable[str]) -> None:
@@ -104,17 +123,23 @@ class Bench:
             for name in names:
                 if (server := self.server(name)) is None:
                     continue
-                before_ns, started = server.cpu_ns(), time.monotonic()
-                command = ["wrk", "-t1", "-c64", f"-d{max(round(self.seconds), 1)}s", "--latency"]
-                out = subprocess.run(
-                    ["taskset", "-c", CLIENT_CORE, *command, f"http://127.0.0.1:{server.address}{target}"],
-                    check=True, capture_output=True, text=True,
-                ).stdout  # fmt: skip
-                elapsed_s, cpu_s = time.monotonic() - started, (server.cpu_ns() - before_ns) / 1e9
-                count = float(re.findall(r"(\d+) requests in", out)[0])
-                rate = float(re.findall(r"Requests/sec:\s+([\d.]+)", out)[0])
-                found.setdefault(name, []).append({"rate": rate, "cpu_us": cpu_s * 1e6 / count, "core": cpu_s / elapsed_s})
+                found.setdefault(name, []).append(self.wrk(server, target, "-c64"))
         tell("wrk")
+
+    def wrk(self, server: Server, target: str, *options: str, core: str = CLIENT_CORE) -> Round:
+        """Load a server on a port once with wrk. Raises ServerError when it fails a request."""
+        before_ns, started = server.cpu_ns(), time.monotonic()
+        command = ["wrk", "-t1", f"-d{max(round(self.seconds), 1)}s", "--latency", *options]
+        out = subprocess.run(
+            ["taskset", "-c", core, *command, f"http://127.0.0.1:{server.address}{target}"],
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        elapsed_s, cpu_s = time.monotonic() - started, (server.cpu_ns() - before_ns) / 1e9
+        count = float(re.findall(r"(\d+) requests in", out)[0])
+        if count == 0 or "Non-2xx" in out or "Socket errors" in out:
+            raise ServerError(f"{server.name}: wrk says\n{out}")
+        rate = float(re.findall(r"Requests/sec:\s+([\d.]+)", out)[0])
+        return {"rate": rate, "cpu_us": cpu_s * 1e6 / count, "core": cpu_s / elapsed_s}
 
     def measure(
         self, server: Server, case: str, connections: int, pipeline: int, rate: float = 0, core: str = CLIENT_CORE

@@ -40,6 +40,11 @@ def cases() -> dict[str, list[bytes]]:
     }
 
 
+def bodies() -> list[bytes]:
+    """Give the pings of `post` alone."""
+    return [one.partition(b"\r\n\r\n")[2] for one in cases()["post"]]
+
+
 def make_pings(rng: random.Random) -> list[dict[str, str]]:
     """Make pings of random global IPv4 addresses, all with a SIM, half of them with a serving network."""
     found: list[dict[str, str]] = []

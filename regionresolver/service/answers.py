@@ -94,16 +94,16 @@ class JsonAnswer(web.StreamResponse):
 
 
 class _Clock:
-    """The Date of answers, made once a second."""
+    """The Date of answers, made once a second: it may be a second old, as the lane's."""
 
     def __init__(self) -> None:
         self._second = -1
         self._date = ""
 
     def date(self) -> str:
-        second = int(time.time())
+        second = int(time.monotonic())
         if second != self._second:
-            self._second, self._date = second, formatdate(second, usegmt=True)
+            self._second, self._date = second, formatdate(usegmt=True)
         return self._date
 
 
