@@ -122,7 +122,7 @@ cdef class Lane:
     cdef public Py_ssize_t array_bytes_max
     cdef public Py_ssize_t waiting, refuse_from
     cdef readonly uint64_t refused, left
-    cdef tuple _refusal, _spared
+    cdef tuple _refusal, _bare_refusal, _spared
     cdef Head _batch
     cdef bytes _batch_id
 

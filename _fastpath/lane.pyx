@@ -766,18 +766,21 @@ cdef class Lane:
         return PLAIN
 
     def set_refusal(self, parts, spared):
-        """Set the answer to what is refused: three `parts`, with a request id between each two.
+        """Set the answer to what is refused: three `parts`, with a request id between each two; the head ends in the second.
 
         A request that begins as one of `spared` never is. Raises ValueError for an answer that is too long.
         """
         cdef tuple taken = tuple(bytes(part) for part in parts)
-        if len(taken) != 3 or sum(map(len, taken)) + 2 * REQUEST_ID_DIGITS > ANSWER_BYTES_MAX:
-            raise ValueError("a refusal has three parts, and the length of an answer at most")
-        self._refusal, self._spared = taken, tuple(bytes(start) for start in spared)
+        if len(taken) != 3 or sum(map(len, taken)) + 2 * REQUEST_ID_DIGITS > ANSWER_BYTES_MAX or b"\r\n\r\n" not in taken[1]:
+            raise ValueError("a refusal has three parts, the end of a head in the second, and the length of an answer at most")
+        head_end = taken[1][:taken[1].index(b"\r\n\r\n") + 4]
+        self._refusal, self._bare_refusal = taken, (taken[0], head_end)
+        self._spared = tuple(bytes(start) for start in spared)
 
     cdef bint _refuses(self, const char* request, Py_ssize_t size):
         """Answer a whole request that would be left with the refusal, if too many wait already."""
         cdef bytes start, part
+        cdef tuple parts
         cdef char* at
         cdef char[REQUEST_ID_DIGITS] identity
         cdef int i
@@ -788,10 +791,11 @@ cdef class Lane:
                 return False
         put_identity(identity, self._random)
         at = self._out + self._used
-        for i in range(3):
+        parts = self._bare_refusal if size > 5 and memcmp(request, b"HEAD ", 5) == 0 else self._refusal
+        for i in range(len(parts)):
             if i:
                 at = put(at, identity, REQUEST_ID_DIGITS)
-            part = <bytes>self._refusal[i]
+            part = <bytes>parts[i]
             at = put(at, PyBytes_AS_STRING(part), PyBytes_GET_SIZE(part))
         self._used = at - self._out
         self.refused += 1

@@ -176,6 +176,19 @@ async def test_what_the_lane_refuses_is_what_python_refuses(resolver: Resolver) 
         assert lane.refused == 2
 
 
+@pytest.mark.parametrize("by_lane", [True, False])
+async def test_a_refused_head_has_no_body(resolver: Resolver, *, by_lane: bool) -> None:
+    async with running(resolver, Settings(port=0)) as service:
+        service.fronts.pressure.stop()
+        service.fronts.pressure.lag_s, service.fronts.lane.refuse_from = (0.0, 0) if by_lane else (5.0, 1)
+        raw = await service.exchange(ODD.replace(b"GET", b"HEAD") + LAST)
+        head, _, rest = raw.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"Content-Length: " in head
+        assert rest.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert service.fronts.lane.refused == by_lane
+
+
 async def test_a_body_on_its_way_does_not_stand_in_line(resolver: Resolver) -> None:
     begun = b"POST /v1/resolve HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n"
     async with running(resolver, Settings(port=0)) as service:

@@ -57,7 +57,7 @@ from regionresolver.resolver.documents import decision_document
 from regionresolver.resolver.recorder import Recorder
 from regionresolver.service import logs, metrics
 from regionresolver.service.batch_lane import BatchExchange, BatchHead
-from regionresolver.service.connection import FRESH_S, LINGER_S, Connection, problem_bytes, refusal_parts
+from regionresolver.service.connection import FRESH_S, HEAD_END, LINGER_S, Connection, problem_bytes, refusal_parts
 from regionresolver.service.counting import count_refusal
 from regionresolver.service.handlers import resolve_document
 from regionresolver.service.overload import SPARED_STARTS, Pressure, overloaded
@@ -380,7 +380,10 @@ class Front(LaneConnection, asyncio.Protocol):
         """Answer one request of `size` bytes with 503; one whose body is still to come ends the connection."""
         self.has_asked, self.may_be_queued = True, True
         is_whole = len(rest) >= size
-        self.transport.write(problem_bytes(overloaded(), keep_alive=is_whole))
+        refusal = problem_bytes(overloaded(), keep_alive=is_whole)
+        if rest.startswith(b"HEAD "):
+            refusal = refusal[: refusal.index(HEAD_END) + len(HEAD_END)]
+        self.transport.write(refusal)
         count_refusal(self._fronts.page, HTTPStatus.SERVICE_UNAVAILABLE)
         if not is_whole:
             self.end()
