@@ -93,7 +93,7 @@ class Bench:
     def run_workers(self) -> None:
         """Compare one worker and two on all cores, the client beside them: requests for a CPU second of the servers.
 
-        And their rates in batches, from a client that sleeps (wrk): what it takes of the cores is little beside those.
+        Of single requests, which a client that never sleeps disturbs most, and of batches, from one that sleeps (wrk).
         """
         site = Site(self.site.stack, self.site.folder, self.site.answer, cores="0-1")
         started, names = {}, ("workers_1", "workers_2")
