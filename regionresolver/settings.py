@@ -152,7 +152,7 @@ class Settings(BaseSettings):
         1.0, description="Lateness of a worker's loop from which requests that aiohttp would answer get 503 OVERLOADED."
     )
     shed_waiting: int = Field(
-        64, ge=4, description="Requests that stand in line for aiohttp in one worker, from which further ones get 503 OVERLOADED."
+        128, ge=8, description="Requests that stand in line for aiohttp in one worker from which further ones get 503 OVERLOADED."
     )
     shed_in_flight: int = Field(
         1024, ge=1, description="Requests at aiohttp in one worker from which further ones get 503 OVERLOADED."

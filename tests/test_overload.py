@@ -121,7 +121,7 @@ async def test_what_is_in_flight_counts(resolver: Resolver) -> None:
 async def test_a_queue_that_stands_is_kept_short_and_ends(resolver: Resolver) -> None:
     """The looks are taken by hand; the requests that wait are made up, and those that come are real."""
     page = Pages(1).take(0, 0)
-    async with running(resolver, Settings(port=0, shed_waiting=8)) as service:
+    async with running(resolver, Settings(port=0, shed_waiting=16)) as service:
         pressure, lane = service.fronts.pressure, service.fronts.lane
         pressure.stop()
         loop = asyncio.get_running_loop()
@@ -132,13 +132,13 @@ async def test_a_queue_that_stands_is_kept_short_and_ends(resolver: Resolver) ->
             pressure.stop()
             return pressure.reason
 
-        lane.waiting = 8
+        lane.waiting = 16
         for _ in range(FULL_TICKS - 1):
             look()
-        lane.waiting = 7  # a burst was no queue
+        lane.waiting = 15  # a burst was no queue
         look()
         assert answers(await service.exchange(ODD + LAST))[0][0] == 200
-        lane.waiting = 8
+        lane.waiting = 16
         assert [look() for _ in range(FULL_TICKS)] == [None] * (FULL_TICKS - 1) + ["waiting"]
         lane.waiting = 1  # of the two that may
         assert [status for status, _ in answers(await service.exchange(ODD + PLAIN + LAST))] == [200] * 3

@@ -49,7 +49,7 @@ SCENARIOS = (
     Scenario("post_256", "post", ("lane", "floor"), connections=256),
     Scenario("pipelined_16", "get", ("lane", "nginx", "floor"), pipeline=16),
     Scenario("unix_socket", "get", ("lane_unix", "nginx_unix", "floor_unix")),
-    Scenario("odd_5_percent", "odd", ("lane", "plain")),
+    Scenario("odd_5_percent", "odd", ("lane", "plain"), beside="get"),
     Scenario("slow_get", "slow_get", ("lane", "no_lane", "plain")),
     Scenario("slow_post", "slow_post", ("lane", "no_lane", "plain")),
     Scenario("more_get", "get", LOADED),

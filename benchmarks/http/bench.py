@@ -38,13 +38,17 @@ Round = dict[str, float]
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is asked of which servers, and how. A `pipeline` of 0: a connection for each request."""
+    """What is asked of which servers, and how. A `pipeline` of 0: a connection for each request.
+
+    `beside` is a case that the first server is asked for as well in each round, for what the case of the scenario costs it.
+    """
 
     name: str
     case: str
     servers: tuple[str, ...]
     connections: int = 64
     pipeline: int = 1
+    beside: str | None = None
 
 
 @dataclass
@@ -75,6 +79,9 @@ class Bench:
             for server in asked if number % 2 else asked[::-1]:
                 measured = self.measure(server, scenario.case, scenario.connections, scenario.pipeline)
                 found.setdefault(server.name, []).append(measured)
+                if scenario.beside is not None and server is asked[0]:
+                    measured = self.measure(server, scenario.beside, scenario.connections, scenario.pipeline)
+                    found.setdefault(f"{server.name}_{scenario.beside}", []).append(measured)
         tell(scenario.name)
 
     def run_open_loop(self, names: Sequence[str]) -> None:

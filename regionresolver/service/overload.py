@@ -33,7 +33,7 @@ from regionresolver.settings import Settings
 TICK_S = 0.02
 FULL_TICKS = 5
 # Of the queue that is too long, the part that may stand while it is kept short.
-KEPT_SHARE = 4
+KEPT_SHARE = 8
 # With fewer refusals than this share of the others the end has come.
 END_SHARE = 8
 NEVER = 2**62
