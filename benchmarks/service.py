@@ -148,12 +148,17 @@ def start_service(site: Site, python: str | Path = sys.executable) -> Server:
     return site.run(SERVICE, address, serve_command(address, python=(python,)))
 
 
-def start_all(stack: ExitStack, folder: Path) -> tuple[list[Server], list[str]]:
-    """Start the service and every yardstick that there is; also say what is missing."""
+def site_of(stack: ExitStack, folder: Path) -> Site:
+    """Make a site whose constant answer is one of the service's, with every member that is looked for."""
     with Resolver.open() as resolver:
         document = decision_document(resolver.decide(ip="1.1.1.1", serving="50501", sim="50501"))
     body = orjson.dumps(document)
-    site = Site(stack, folder, head_of(body) + body)
+    return Site(stack, folder, head_of(body) + body)
+
+
+def start_all(stack: ExitStack, folder: Path) -> tuple[list[Server], list[str]]:
+    """Start the service and every yardstick that there is; also say what is missing."""
+    site = site_of(stack, folder)
     servers = [start_service(site), SERVERS["uvloop"]("uvloop", site), start_floor(site)]
     if (reason := why_not("nginx_constant")) is not None:
         return servers, [f"{reason} (apt: nginx-light): that yardstick is missing"]

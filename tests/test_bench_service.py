@@ -14,6 +14,7 @@ import pytest
 
 from _fastpath.load_client import histogram_places
 from benchmarks import service
+from benchmarks.http import servers
 from benchmarks.http.servers import Site
 from benchmarks.record import SCHEMA_FILE, make_record
 from regionresolver.load import Plan
@@ -33,6 +34,17 @@ def histogram(values: list[int]) -> Histogram:
     for place in histogram_places(values):
         words[place] += 1
     return Histogram(words.tobytes())
+
+
+@pytest.mark.skipif(servers.why_not("nginx_constant") is not None, reason="nginx is not installed")
+@pytest.mark.parametrize("case", ["resolve", "decisions"])
+def test_a_constant_answers_as_is_expected_of_the_service(tmp_path: Path, case: str) -> None:
+    requests = made_requests(Plan("http://127.0.0.1:1", mix=service.MIXES[case], rate=10))
+    with ExitStack() as stack:
+        server = servers.SERVERS["nginx_constant"]("nginx", service.site_of(stack, tmp_path))
+        found = service.measure([server], requests, rounds=1, seconds=0.15, core=CORE, shares=[0.5])["nginx"]
+    assert all(turn.errors == 0 for turn in found.closed)
+    assert found.capacity > 100
 
 
 def test_a_run_gives_a_record_of_the_one_schema(tmp_path: Path) -> None:

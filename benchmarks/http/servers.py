@@ -62,7 +62,7 @@ http {{
   {country}
   server {{
     listen {listen} backlog=1024; default_type application/json; add_header Cache-Control no-store;
-    location / {{ return 200 '{{"id":null,"region":"{found}","country":"{found}",{rest}}}'; }}
+    location / {{ return 200 '{document}'; }}
   }}
 }}
 """
@@ -247,17 +247,18 @@ def start_plain(loop: str) -> Start:
 
 def start_nginx(name: str, site: Site, *, constant: bool = False) -> Server:
     address = site.address(name)
-    rest = '"subdivision"' + site.answer.partition(b'"subdivision"')[2].decode().rstrip("}")
+    # The constant is a text in nginx's own quotes, where these mean something.
+    document = site.answer.partition(b"\r\n\r\n")[2].decode().translate(str.maketrans("'$\\", "   "))
     listen = f"127.0.0.1:{address}" if address.isdigit() else f"unix:{address}"
     module = country = ""
-    found = "US"
     if not constant:
         module = "load_module modules/ngx_http_geoip2_module.so;"
         country = f"geoip2 {embedded_database()} {{ $found_country source=$arg_ip country iso_code; }}"
-        found = "$found_country"
+        rest = document.partition('"subdivision"')[2]
+        document = f'{{"id":null,"region":"$found_country","country":"$found_country","subdivision"{rest}'
     folder = site.folder / name
     folder.mkdir()
-    content = NGINX.format(folder=folder, listen=listen, module=module, country=country, found=found, rest=rest)
+    content = NGINX.format(folder=folder, listen=listen, module=module, country=country, document=document)
     (folder / "nginx.conf").write_text(content)
     return site.run(name, address, ["nginx", "-p", "/usr/share/nginx", "-c", folder / "nginx.conf"])
 
