@@ -132,6 +132,30 @@ async def test_what_comes_behind_a_long_head_does_not_let_it_pass(resolver: Reso
             assert (answer.status, answer.rest) == (431, b""), turns
 
 
+@LANES
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_body_that_has_to_wait_holds_nothing_up(resolver: Resolver, *, is_chunked: bool, lane: bool) -> None:
+    """Of 400 KiB, which aiohttp stops reading at, with a request behind it in the same segment."""
+    body = b"[" + b",".join([b'{"serving":"36801","id":"%d"}' % number for number in range(9000)]) + b"]"
+    body = body.ljust(400 * 1024)
+    head = b"POST /v1/decisions/batch?explain=none HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    if is_chunked:
+        framed = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    else:
+        framed = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    after = b"GET /version HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    async with running(resolver, Settings(port=0, lane=lane)) as service:
+        fronts = service.fronts
+        connection = fronts.connect() if lane else Connection(fronts.server, fronts.settings, fronts.loop)
+        transport = Memory(connection)
+        connection.connection_made(transport)
+        connection.data_received(framed + after)
+        await asyncio.wait_for(transport.closed.wait(), 10)
+    first = parse_answer(bytes(transport.written))
+    assert (first.status, first.document["summary"]["total"]) == (200, 9000)  # type: ignore[index]
+    assert is_chunked or parse_answer(first.rest).document["name"] == "regionresolver"
+
+
 CHUNKED = HEAD + b"X-Request-Id: one\r\nTransfer-Encoding: chunked\r\n\r\n"
 AFTER = b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n"
 

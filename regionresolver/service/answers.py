@@ -61,6 +61,11 @@ class JsonAnswer(web.StreamResponse):
         return 200
 
     @property
+    def reason(self) -> str:
+        """Say OK."""
+        return "OK"
+
+    @property
     def keep_alive(self) -> bool | None:
         """Say whether the connection lives on after it, which `complete` decides."""
         return self._lives_on

@@ -210,7 +210,7 @@ class Connection(web.RequestHandler):
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Read on, if reading was stopped: aiohttp asks for it whenever some of a body is read."""
         if self._is_stopped:
-            self._is_stopped = False
+            self._is_stopped = not resume_parser  # then what the parser has kept is for the next time
             super().resume_reading(resume_parser)
 
     def _note_bodies(self, count: int, *, chunks_open: bool) -> None:
