@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 INK: Final = "#1f2933"
 QUIET_INK: Final = "#7b8794"
 LINES: Final = ("#0b6bcb", "#c2410c", "#15803d", "#7c3aed", "#0e7490", "#be185d")
+STROKES: Final = ("-", "--", ":")
+LOOKS: Final = tuple((color, stroke) for stroke in STROKES for color in LINES)
+"""Colors, and strokes where there are more lines than colors."""
 SLOWER: Final = "#c81e1e"
 FASTER: Final = "#15803d"
 WIDTH_IN: Final = 11.0
@@ -178,12 +181,12 @@ def _commit_axis(axes: Axes, records: Sequence[Record], *, most: int = 30) -> No
     axes.set_xlim(-0.5, max(len(records) - 0.5, 0.5))
 
 
-def _mark(axes: Axes, change: Change, value: float) -> None:
+def _mark(axes: Axes, change: Change, value: float, at: int) -> None:
     worse = is_worse(change)
-    axes.axvline(change.at - 0.5, color=SLOWER if worse else FASTER, linewidth=1.2, linestyle="--")
+    axes.axvline(at - 0.5, color=SLOWER if worse else FASTER, linewidth=1.2, linestyle="--")
     axes.annotate(
         f"{change.change:+.0%}" if abs(change.change) >= 0.095 else f"{change.change:+.1%}",
-        (change.at, value),
+        (at, value),
         xytext=(3, 6),
         textcoords="offset points",
         color=SLOWER if worse else FASTER,
@@ -213,7 +216,7 @@ def instructions_over_commits(series: dict[Key, list[Point]], changes: Sequence[
         one.set_ylim(low - (high - low) * 0.1, high + (high - low) * 0.3)
         for change in changes:
             if change.key == key:
-                _mark(one, change, shares[change.at])
+                _mark(one, change, shares[change.at], change.at)
         _commit_axis(one, [point.record for point in points], most=7)
         one.set_ylabel("% of the first", fontsize=8, color=QUIET_INK)
     for one in axes[len(found) :]:
@@ -234,20 +237,26 @@ def latency_over_commits(series: dict[Key, list[Point]], changes: Sequence[Chang
         return Section("p99", title, "Not recorded: make bench-service.", None)
     picture, axes = _picture(1, height_in=4.6)
     (one,) = axes
-    records = max((points for points in found.values()), key=len)
-    for color, (key, points) in zip(LINES * len(found), found.items(), strict=False):
+    # A percentile may be withheld in one record and not in another: each has its place all the same.
+    records = list({id(point.record): point.record for points in found.values() for point in points}.values())
+    records.sort(key=lambda record: record.at)
+    place = {id(record): at for at, record in enumerate(records)}
+    for (color, line), (key, points) in zip(LOOKS, found.items(), strict=False):
+        places = [place[id(point.record)] for point in points]
         values = [point.figure.value / 1e3 for point in points]
         lows = [max(point.figure.value - (point.figure.low or point.figure.value), 0) / 1e3 for point in points]
         highs = [max((point.figure.high or point.figure.value) - point.figure.value, 0) / 1e3 for point in points]
         share = _share_of(key)
         name = f"{key.stage} at {share:.0%} of capacity" if share else f"{key.stage} at a fixed rate"
-        one.errorbar(range(len(values)), values, yerr=[lows, highs], color=color, marker="o", capsize=3, label=name)
+        one.errorbar(
+            places, values, yerr=[lows, highs], color=color, linestyle=line, marker="o", capsize=3, label=name
+        )
         for change in changes:
             if change.key == key:
-                _mark(one, change, values[change.at])
+                _mark(one, change, values[change.at], places[change.at])
     _log_of_us(one)
     one.set_ylim(bottom=one.get_ylim()[0] * 0.8, top=one.get_ylim()[1] * 1.6)
-    _commit_axis(one, [point.record for point in records])
+    _commit_axis(one, records)
     one.legend(frameon=False, fontsize=9)
     count = max(map(len, found.values()))
     short = f" {count} of at least {LEAST_RECORDS} records are there for change points." if count < LEAST_RECORDS else ""
@@ -279,7 +288,7 @@ def distributions(records: Sequence[Record]) -> Section:
     if not found:
         return Section("distribution", title, "Not recorded: make bench-service.", None)
     picture, (one,) = _picture(1, height_in=4.8)
-    for color, measurement in zip(LINES * len(found), found, strict=False):
+    for (color, line), measurement in zip(LOOKS, found, strict=False):
         for histogram in measurement.histograms:
             total, seen = histogram.total, 0
             shares, values = [1.0], [histogram.counts[0][0] / 1e3]
@@ -288,7 +297,7 @@ def distributions(records: Sequence[Record]) -> Section:
                 if seen < total:
                     shares.append(total / (total - seen))
                     values.append(bound / 1e3)
-            one.plot(shares, values, color=color, linewidth=1.8, label=_name(measurement))
+            one.plot(shares, values, color=color, linestyle=line, linewidth=1.8, label=_name(measurement))
     one.set_xscale("log")
     _log_of_us(one)
     one.set_xticks([1 / (1 - share) for share in SHARES_SHOWN], [f"{share * 100:g} %" for share in SHARES_SHOWN])
@@ -306,31 +315,28 @@ def rate_and_latency(records: Sequence[Record]) -> Section:
     """Draw percentiles over the offered rate, of the last record that has several rates."""
     title = "Latency by how much is asked"
     found = _last(records, lambda one: one.layer == "service" and "offered_rate" in one.conditions)
-    stage = "decisions" if any(one.stage == "decisions" for one in found) else found[0].stage if found else ""
-    found = [one for one in found if one.stage == stage]
     by_rate = sorted(((float(one.conditions["offered_rate"] or 0), one) for one in found), key=lambda pair: pair[0])
     if len(by_rate) < 2:
         return Section("rate", title, "Not recorded at more than one rate: make bench-service.", None)
     picture, (one,) = _picture(1, height_in=4.4)
-    for color, name, words in zip(LINES, ("p50", "p99", "p999"), ("half", "99 of 100", "999 of 1000"), strict=False):
-        points = [(rate, figure.value / 1e3) for rate, measurement in by_rate if (figure := measurement.figure(name)) is not None]
-        if points:
-            one.plot(
-                *zip(*points, strict=True),
-                color=color,
-                marker="o",
-                linewidth=1.8,
-                label=f"{words} of requests are faster ({name})",
-            )
+    withheld = []
+    for stage, line in zip(dict.fromkeys(measurement.stage for measurement in found), STROKES, strict=False):
+        for color, name, words in zip(LINES, ("p50", "p99", "p999"), ("half", "99 of 100", "999 of 1000"), strict=False):
+            asked = [(rate, measurement.figure(name)) for rate, measurement in by_rate if measurement.stage == stage]
+            points = [(rate, figure.value / 1e3) for rate, figure in asked if figure is not None]
+            withheld += [f"{name} of {stage} at {rate:,.0f}" for rate, figure in asked if figure is None]
+            if points:
+                label = f"{stage}: {words} of requests are faster ({name})"
+                one.plot(*zip(*points, strict=True), color=color, linestyle=line, marker="o", linewidth=1.8, label=label)
     _log_of_us(one)
     one.set_xlim(left=0)
     one.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     one.set_xlabel("offered requests a second, one worker", color=INK)
     one.legend(frameon=False, fontsize=9)
-    said = ", ".join(f"{float(share):.0%}" for _, measurement in by_rate if (share := measurement.conditions.get("share")))
+    missing = f" Not drawn, as the generator may have caused a quarter of it: {', '.join(withheld)}." if withheld else ""
     words = (
-        f"The last record, {stage}, at {said or 'the rates that were asked for'} of what one worker can answer. Where the "
-        "curves bend up is where the service should not be run for long."
+        "The last record, at the shares of what one worker can answer that were asked for. Where the curves bend up is where the "
+        f"service should not be run for long.{missing}"
     )
     return Section("rate", title, words, picture)
 

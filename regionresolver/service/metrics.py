@@ -7,7 +7,7 @@ what to do about it (`advice`), write its row in docs/metrics.md (a test compare
     page.observe(DURATION, took_s, "GET", "/v1/resolve")
     page.set(LOOP_LAG, lag_s)               a gauge of one process, which ends with it
 
-`page` is the process's own `WorkerPage` (`request.app[STATE].page`, and `Pages.supervisor` in the supervisor). One thread
+`page` is the process's own `WorkerPage` (the `state.page` of a request, and `Pages.supervisor` in the supervisor). One thread
 of one process writes there, the one of its event loop. A label whose values are known beforehand is a `OneOf`; a value
 that is not among them counts as its last one, which is then called "other". Values that only a run knows, such as the
 rules of a policy, are `Named`: at most `capacity` of them are told apart since the start of the service, later ones count
