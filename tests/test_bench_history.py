@@ -7,7 +7,7 @@ import json
 import re
 from argparse import Namespace
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -76,6 +76,17 @@ def test_what_cannot_be_compared_is_another_series() -> None:
 def test_records_are_in_the_order_of_their_commits() -> None:
     made = [record(2), record(0), record(1)]
     assert [one.revision.commit for one in sorted(made, key=order)] == [f"{number:040x}" for number in range(3)]
+
+
+def test_a_record_has_its_place_also_where_a_percentile_was_withheld() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: it comes with the extra `bench`")
+    records = [record(number, p99=1e6 * (number + 1)) for number in range(4)]
+    kept = [one for one in records[1].measurements if one.conditions.get("share") != 0.5]
+    records[1] = records[1].model_copy(update={"measurements": tuple(kept)})
+    section = page.latency_over_commits(records, all_series(records), [])
+    assert section.picture is not None
+    drawn: list[Any] = [line.get_xdata() for line in section.picture.axes[0].get_lines() if line.get_marker() == "o"]
+    assert sorted(list(places) for places in drawn if len(places) > 1) == [[0, 1, 2, 3], [0, 2, 3]]
 
 
 def test_the_history_of_the_tree_is_whole() -> None:

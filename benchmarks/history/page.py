@@ -66,7 +66,7 @@ def write_page(records: Sequence[Record], folder: Path) -> Path:
     changes = [change for key, points in series.items() for change in changes_of(key, points)]
     sections = [
         instructions_over_commits(series, changes),
-        latency_over_commits(series, changes),
+        latency_over_commits(records, series, changes),
         distributions(records),
         rate_and_latency(records),
         stage_costs(records),
@@ -229,7 +229,7 @@ def instructions_over_commits(series: dict[Key, list[Point]], changes: Sequence[
     return Section("instructions", title, words, picture)
 
 
-def latency_over_commits(series: dict[Key, list[Point]], changes: Sequence[Change]) -> Section:
+def latency_over_commits(records: Sequence[Record], series: dict[Key, list[Point]], changes: Sequence[Change]) -> Section:
     """Draw p50 and p99 of the service over commits."""
     title = "p99 of the service, over commits"
     found = {key: points for key, points in series.items() if key.layer == "service" and key.figure == "p99"}
@@ -238,8 +238,8 @@ def latency_over_commits(series: dict[Key, list[Point]], changes: Sequence[Chang
     picture, axes = _picture(1, height_in=4.6)
     (one,) = axes
     # A percentile may be withheld in one record and not in another: each has its place all the same.
-    records = list({id(point.record): point.record for points in found.values() for point in points}.values())
-    records.sort(key=lambda record: record.at)
+    told = {id(point.record) for points in found.values() for point in points}
+    records = [record for record in records if id(record) in told]
     place = {id(record): at for at, record in enumerate(records)}
     for (color, line), (key, points) in zip(LOOKS, found.items(), strict=False):
         places = [place[id(point.record)] for point in points]
